@@ -1,0 +1,220 @@
+//===- QKernelDialect.cpp - Packed forms, kernels and programs ------------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "nibble/dialects/QKernel/QKernel.h"
+
+#include "nibble/Support/WeightStore.h"
+#include "nibble/dialects/Onnx/Onnx.h"
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "mlir/IR/OpImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace nibble;
+using namespace nibble::qkernel;
+
+#include "nibble/dialects/QKernel/QKernelDialect.cpp.inc"
+#include "nibble/dialects/QKernel/QKernelEnums.cpp.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "nibble/dialects/QKernel/QKernelAttrs.cpp.inc"
+
+#define GET_OP_CLASSES
+#include "nibble/dialects/QKernel/QKernelOps.cpp.inc"
+
+void QKernelDialect::registerAttributes() {
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "nibble/dialects/QKernel/QKernelAttrs.cpp.inc"
+      >();
+}
+
+void QKernelDialect::initialize() {
+  registerAttributes();
+  addOperations<
+#define GET_OP_LIST
+#include "nibble/dialects/QKernel/QKernelOps.cpp.inc"
+      >();
+}
+
+//===----------------------------------------------------------------------===//
+// Layout
+//===----------------------------------------------------------------------===//
+
+static RowInterleavedLayout plainLayout(ElementType element, int64_t out,
+                                        int64_t in, int64_t group) {
+  RowInterleavedLayout layout;
+  layout.element = element;
+  layout.out = out;
+  layout.in = in;
+  layout.group = group;
+  return layout;
+}
+
+RowInterleavedLayout nibble::qkernel::rowInterleavedLayout(LayoutAttr layout) {
+  return plainLayout(*fromMlirType(layout.getElement()), layout.getOut(),
+                     layout.getIn(), layout.getGroup());
+}
+
+LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                 Type element, int64_t out, int64_t in,
+                                 int64_t group) {
+  std::optional<ElementType> plain = fromMlirType(element);
+  if (!plain)
+    return emitError() << "expects an integer or float element, got "
+                       << element;
+  Status status = plainLayout(*plain, out, in, group).validate();
+  if (!status.isOk()) // row_interleaved_c1
+    return emitError() << status.message();
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Packed ops
+//===----------------------------------------------------------------------===//
+
+static bool hasBytes(Value value, uint64_t bytes) {
+  auto type = cast<RankedTensorType>(value.getType());
+  return type.hasStaticShape() &&
+         static_cast<uint64_t>(type.getNumElements() *
+                               type.getElementTypeBitWidth() / 8) == bytes;
+}
+
+LogicalResult PackedLinearOp::verify() {
+  RowInterleavedLayout layout = rowInterleavedLayout(getLayout());
+  auto x = cast<RankedTensorType>(getX().getType());
+  auto result = cast<RankedTensorType>(getResult().getType());
+  if (x.getRank() < 1 || x.getShape().back() != layout.in) // packed_linear_c1
+    return emitOpError("expects x with last dimension ")
+           << layout.in << ", got " << x;
+  bool isInteger = layout.element.isInteger();
+  if (isInteger != static_cast<bool>(getScales()) ||
+      (getZeros() && !isInteger) ||
+      !hasBytes(getWeight(), layout.weightBytes()) ||
+      (getScales() && !hasBytes(getScales(), layout.scaleBytes())) ||
+      (getZeros() && !hasBytes(getZeros(), layout.zeroBytes())))
+    // packed_linear_c2
+    return emitOpError("expects ")
+           << layout.weightBytes() << " bytes of weight, "
+           << layout.scaleBytes() << " of scales and, if any, "
+           << layout.zeroBytes() << " of zero points for " << getLayout();
+  if (getBias() && cast<RankedTensorType>(getBias().getType()).getShape() !=
+                       ArrayRef<int64_t>{layout.out}) // packed_linear_c3
+    return emitOpError("expects a bias of ")
+           << layout.out << " elements, got " << getBias().getType();
+  if (result.getRank() != x.getRank() ||
+      result.getShape().back() != layout.out) // packed_linear_c4
+    return emitOpError("expects x's leading dimensions and ")
+           << layout.out << " for the result, got " << result;
+  return success();
+}
+
+LogicalResult PackedLinearOp::inferDims(ArrayRef<const ValueDims *> operands,
+                                        MutableArrayRef<ValueDims> results) {
+  if (!operands[0]->shape)
+    return success();
+  results[0].shape = operands[0]->shape;
+  results[0].shape->back() = getLayout().getOut();
+  return success();
+}
+
+LogicalResult PackedEmbeddingOp::verify() {
+  auto codes = cast<RankedTensorType>(getCodes().getType());
+  auto scales = cast<RankedTensorType>(getScales().getType());
+  auto result = cast<RankedTensorType>(getResult().getType());
+  auto indices = cast<RankedTensorType>(getIndices().getType());
+  auto element = dyn_cast<IntegerType>(getElement());
+  int64_t width = getWidth(), group = getGroup();
+  if (!element || element.getWidth() < 2 || element.getWidth() > 8 ||
+      width < 1 || group < 1 || group > width) // packed_embedding_c2
+    return emitOpError("expects codes of 2 to 8 bits and a group in 1..")
+           << width << ", got " << getElement() << " and " << group;
+  int64_t rowBytes = llvm::divideCeil(width * element.getWidth(), 8);
+  SmallVector<int64_t, 2> perGroup{codes.getDimSize(0),
+                                   static_cast<int64_t>(
+                                       llvm::divideCeil(width, group))};
+  if (codes.getDimSize(1) != rowBytes ||
+      scales.getShape() != ArrayRef<int64_t>(perGroup) ||
+      (getZeros() &&
+       cast<RankedTensorType>(getZeros().getType()).getShape() !=
+           ArrayRef<int64_t>(perGroup))) // packed_embedding_c1
+    return emitOpError("expects codes [entries, ")
+           << rowBytes << "] and scales and zeros [entries, " << perGroup[1]
+           << "], got " << codes << " and " << scales;
+  if (result.getRank() != indices.getRank() + 1 ||
+      result.getShape().back() != width) // packed_embedding_c3
+    return emitOpError("expects the dimensions of the indices and ")
+           << width << " for the result, got " << result;
+  return success();
+}
+
+LogicalResult PackedEmbeddingOp::inferDims(ArrayRef<const ValueDims *> operands,
+                                           MutableArrayRef<ValueDims> results) {
+  if (!operands[0]->shape)
+    return success();
+  results[0].shape = operands[0]->shape;
+  results[0].shape->push_back(static_cast<int64_t>(getWidth()));
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Kernels and programs
+//===----------------------------------------------------------------------===//
+
+LogicalResult KernelOp::verify() {
+  Block &body = getBody().front();
+  if (getArgDims().size() != body.getNumArguments()) // kernel_c1
+    return emitOpError("expects dimensions for ")
+           << body.getNumArguments() << " arguments, got "
+           << getArgDims().size();
+  std::set<std::string> names;
+  for (Attribute name : getScalars())
+    names.insert(cast<StringAttr>(name).str());
+  for (auto [argument, attr] : llvm::zip(body.getArguments(), getArgDims())) {
+    auto type = dyn_cast<RankedTensorType>(argument.getType());
+    auto dims = dyn_cast<ArrayAttr>(attr);
+    if (!type || !dims ||
+        static_cast<int64_t>(dims.size()) != type.getRank()) // kernel_c1
+      return emitOpError("expects one dimension per rank of argument ")
+             << argument.getArgNumber() << ", " << argument.getType()
+             << ", got " << attr;
+    for (Attribute dim : dims) {
+      auto text = dyn_cast<StringAttr>(dim);
+      Expected<DimExpr> expr =
+          text ? DimExpr::parse(text.str())
+               : Expected<DimExpr>(Status::error("expects a string"));
+      if (!expr)
+        return emitOpError("cannot read dimension ")
+               << dim << ": " << expr.status().message();
+      for (const std::string &symbol : expr->symbols())
+        if (!names.count(symbol)) // kernel_c2
+          return emitOpError("expects dimensions over the scalars ")
+                 << getScalars() << ", got '" << symbol << "'";
+    }
+  }
+  return success();
+}
+
+LogicalResult StepOp::verify() {
+  auto module = (*this)->getParentOfType<ModuleOp>();
+  auto kernel = module ? dyn_cast_or_null<KernelOp>(SymbolTable::lookupSymbolIn(
+                             module, getKernel()))
+                       : KernelOp();
+  if (!kernel) // step_c1
+    return emitOpError("names no kernel of the module: ") << getKernel();
+  Block &body = kernel.getBody().front();
+  size_t buffers = body.getNumArguments() + body.getTerminator()->getNumOperands();
+  if (getBuffers().size() != buffers ||
+      getScalars().size() != kernel.getScalars().size()) // step_c2
+    return emitOpError("expects ")
+           << buffers << " buffers and " << kernel.getScalars().size()
+           << " scalars for @" << getKernel() << ", got "
+           << getBuffers().size() << " and " << getScalars().size();
+  return success();
+}

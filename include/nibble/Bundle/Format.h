@@ -1,0 +1,83 @@
+//===- Format.h - Constants and index codec of the bundle -------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// What reader and writer share. docs/BundleFormat.md is the specification; the
+// names here are the names there. Users of bundles need Bundle.h only.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_BUNDLE_FORMAT_H
+#define NIBBLE_BUNDLE_FORMAT_H
+
+#include "nibble/Bundle/Bundle.h"
+
+namespace nibble::bundle {
+
+/// As PNG's: not text, and damaged by a transfer that changes line ends.
+constexpr std::array<uint8_t, 8> headerMagic = {0x89, 'N',  'B',  'L',
+                                                '\r', '\n', 0x1a, '\n'};
+constexpr std::array<uint8_t, 8> trailerMagic = {0x89, 'N',  'B',  'X',
+                                                 '\r', '\n', 0x1a, '\n'};
+constexpr uint32_t formatVersion = 1;
+constexpr uint64_t headerBytes = 128;
+constexpr uint64_t trailerBytes = 64;
+constexpr uint64_t segmentAlignment = 65536;
+constexpr uint64_t weightAlignment = 256;
+/// Required features that this reader knows: none yet.
+constexpr uint64_t knownFeatures = 0;
+constexpr size_t maxNameBytes = 4096;
+constexpr size_t maxExpressionBytes = 4096;
+constexpr size_t maxRank = 8;
+
+/// The header without magic, sizes and checksums that follow from it.
+struct Header {
+  uint64_t requiredFeatures = 0, optionalFeatures = 0;
+  uint64_t totalBytes = 0, indexBytes = 0;
+  Digest indexDigest{};
+};
+
+/// Where the bundle lies inside an executable.
+struct Trailer {
+  uint64_t bundleOffset = 0, bundleBytes = 0;
+  Digest headerDigest{}; ///< of the bundle's header
+};
+
+/// `value` rounded up to a multiple of `alignment`; nullopt on overflow.
+std::optional<uint64_t> alignUp(uint64_t value, uint64_t alignment);
+
+std::vector<std::byte> encodeHeader(const Header &header);
+Expected<Header> decodeHeader(std::span<const std::byte> bytes);
+std::vector<std::byte> encodeTrailer(const Trailer &trailer);
+/// nullopt if the last bytes of `file` are no trailer.
+Expected<std::optional<Trailer>> decodeTrailer(std::span<const std::byte> file);
+
+std::vector<std::byte> encodeIndex(const BundleIndex &index);
+/// Syntax only: counts and sizes; see checkIndex for the meaning.
+Expected<BundleIndex> decodeIndex(std::span<const std::byte> bytes);
+
+/// Checks everything in the index that can be checked without reading
+/// segments: names, bounds, references, expressions, the memory plan, and that
+/// segments lie exactly where the format puts them. `weightDigest` is filled
+/// in. Reader and writer both call it, so no writer can make a file that the
+/// reader refuses.
+Status checkIndex(BundleIndex &index, uint64_t indexBytes, uint64_t totalBytes);
+
+/// Checks that the elements of a weight with an index limit respect it.
+Status checkIndexWeight(const WeightEntry &weight,
+                        std::span<const std::byte> bytes);
+
+/// Largest number of bytes of a port over the dimensions' bounds.
+Expected<uint64_t> maxPortBytes(const Port &port,
+                                const std::vector<DimSymbol> &dims);
+
+/// The dimensions' bounds in the form that DimExpr takes.
+std::map<std::string, DimExpr::Bound>
+boundsOf(const std::vector<DimSymbol> &dims);
+
+} // namespace nibble::bundle
+
+#endif // NIBBLE_BUNDLE_FORMAT_H

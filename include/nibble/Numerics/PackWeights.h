@@ -1,0 +1,39 @@
+//===- PackWeights.h - Logical codes to packed layouts and back -*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_NUMERICS_PACKWEIGHTS_H
+#define NIBBLE_NUMERICS_PACKWEIGHTS_H
+
+#include "nibble/Base/Tensor.h"
+#include "nibble/Target/PackedLayout.h"
+
+namespace nibble {
+
+/// Logical codes or floats [out, in] -> bytes in the layout (ui8 [weightBytes]).
+Expected<Tensor> packWeight(const RowInterleavedLayout &layout,
+                            const Tensor &logical);
+/// The exact inverse: [out, in] of layout.element. Padding must be as packed.
+Expected<Tensor> unpackWeight(const RowInterleavedLayout &layout,
+                              const Tensor &packed);
+
+/// [out, groups] f32 -> f32 [scaleBytes / 4], and back.
+Expected<Tensor> packScales(const RowInterleavedLayout &layout,
+                            const Tensor &scales);
+Expected<Tensor> unpackScales(const RowInterleavedLayout &layout,
+                              const Tensor &packed);
+
+/// [out, groups] of any integer type (same signedness as the codes) -> ui8
+/// [zeroBytes] in stored (unsigned, offset) code space, and back to
+/// `zeroType`.
+Expected<Tensor> packZeros(const RowInterleavedLayout &layout,
+                           const Tensor &zeros);
+Expected<Tensor> unpackZeros(const RowInterleavedLayout &layout,
+                             const Tensor &packed, ElementType zeroType);
+
+} // namespace nibble
+
+#endif // NIBBLE_NUMERICS_PACKWEIGHTS_H

@@ -1,0 +1,80 @@
+//===- Session.h - Run an entry point of a bundle ---------------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+//   Expected<std::unique_ptr<Session>> session = Session::create(bundle);
+//   Status status = (*session)->setInput("input_ids", ids);
+//   if (status.isOk())
+//     status = (*session)->run();
+//   Tensor logits = (*session)->output(0);
+//
+// A session owns the code, the arena and the outputs of one entry point. All
+// memory of a run is found before its first step; the steps allocate nothing.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_RUNTIME_SESSION_H
+#define NIBBLE_RUNTIME_SESSION_H
+
+#include "nibble/Bundle/Bundle.h"
+
+namespace nibble {
+
+struct SessionOptions {
+  /// Empty: "main", or the only one there is.
+  std::string entry;
+  /// Counts the caller; 0: one per available core.
+  unsigned threads = 0;
+  /// Code variant; empty: the best that this processor can run.
+  std::string variant;
+};
+
+/// One entry point, ready to run. For one thread at a time.
+class Session {
+public:
+  static Expected<std::unique_ptr<Session>>
+  create(std::shared_ptr<const Bundle> bundle,
+         const SessionOptions &options = {});
+  ~Session();
+
+  const Bundle &bundle() const;
+  const EntryPoint &entry() const;
+  const CodeVariant &variant() const;
+  unsigned threads() const;
+
+  /// Points an input at `data`, dense and row-major, of the port's element
+  /// type; not copied, so it must live until the run is done. May be null if
+  /// the shape has no elements. `shape` is checked against the bounds here, and
+  /// against the other inputs by `run`.
+  Status setInput(uint32_t input, const void *data,
+                  std::span<const int64_t> shape);
+  /// The same with a check of the name and type; keeps the tensor alive.
+  Status setInput(const std::string &name, const Tensor &tensor);
+  /// Makes the bytes of an output, as the last run left them, an input of the
+  /// next one, without copying. The two take turns with two buffers.
+  Status feedBack(uint32_t output, uint32_t input);
+
+  /// Name of an input that is not set yet; empty if all are.
+  std::string missingInput() const;
+  Status run();
+  /// True after a successful run.
+  bool hasRun() const;
+  /// A view of an output: valid until the next run, feedBack of this output,
+  /// or the session's end. Empty before the first run.
+  Tensor output(uint32_t output) const;
+
+  /// Bytes of virtual memory planned for arena and outputs at the bounds.
+  uint64_t plannedBytes() const;
+
+private:
+  Session();
+  struct State;
+  std::unique_ptr<State> state;
+};
+
+} // namespace nibble
+
+#endif // NIBBLE_RUNTIME_SESSION_H

@@ -1,0 +1,74 @@
+//===- Dims.h - Symbolic dimensions of values -------------------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+//   DimsAnalysis dims;
+//   if (failed(dims.run(function)))
+//     return failure();
+//   const ValueDims &x = dims.of(value);
+//
+// Function arguments name their dimensions in the argument attribute
+// `qmodel.dims = ["batch", "past + seq", "64"]`; the module attribute
+// `qmodel.bounds = {batch = [1, 4]}` bounds the symbols. Everything else is
+// derived here; tensor encodings are not used because upstream passes drop them.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_SUPPORT_DIMS_H
+#define NIBBLE_SUPPORT_DIMS_H
+
+#include "nibble/Base/DimExpr.h"
+
+#include "mlir/IR/Value.h"
+#include "llvm/ADT/DenseMap.h"
+
+namespace mlir {
+class ModuleOp;
+class Operation;
+} // namespace mlir
+
+namespace nibble {
+
+/// What is known about one value.
+struct ValueDims {
+  /// One expression per dimension; no value if a dimension depends on data.
+  std::optional<std::vector<DimExpr>> shape;
+  /// Elements in row-major order, for integer and boolean tensors of at most
+  /// `maxElements` elements whose values follow from dimensions alone.
+  std::optional<std::vector<DimExpr>> elements;
+  static constexpr size_t maxElements = 64;
+};
+
+/// Names of the attributes that carry dimensions.
+inline constexpr llvm::StringLiteral dimsAttrName = "qmodel.dims";
+inline constexpr llvm::StringLiteral boundsAttrName = "qmodel.bounds";
+
+/// Derives dimensions for every value of a function, through calls too.
+class DimsAnalysis {
+public:
+  /// `function` is a func::FuncOp or any op with one region whose arguments
+  /// carry `qmodel.dims`. Fails with errors emitted.
+  llvm::LogicalResult run(mlir::Operation *function);
+  /// Dimensions of a value of an analysed function.
+  const ValueDims &of(mlir::Value value) const;
+
+private:
+  llvm::LogicalResult runOnBlock(mlir::Block &block);
+  llvm::DenseMap<mlir::Value, ValueDims> values;
+  llvm::DenseMap<mlir::Operation *, std::vector<ValueDims>> returned;
+};
+
+/// Dimensions that a static type gives; no value if a dimension is dynamic.
+std::optional<std::vector<DimExpr>> staticDims(mlir::Type type);
+/// Bounds from the module; symbols without one are absent.
+std::map<std::string, DimExpr::Bound> dimBounds(mlir::ModuleOp module);
+/// Numpy broadcasting of symbolic shapes; nullopt if two dimensions may differ.
+std::optional<std::vector<DimExpr>>
+broadcastDims(const std::vector<DimExpr> &a, const std::vector<DimExpr> &b);
+
+} // namespace nibble
+
+#endif // NIBBLE_SUPPORT_DIMS_H

@@ -1,0 +1,32 @@
+//===- QKernel.h - Packed forms, kernels and programs -----------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_DIALECTS_QKERNEL_QKERNEL_H
+#define NIBBLE_DIALECTS_QKERNEL_QKERNEL_H
+
+#include "nibble/Target/PackedLayout.h"
+#include "nibble/dialects/QModel/QModel.h"
+
+#include "mlir/IR/RegionKindInterface.h"
+
+#include "nibble/dialects/QKernel/QKernelDialect.h.inc"
+#include "nibble/dialects/QKernel/QKernelEnums.h.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "nibble/dialects/QKernel/QKernelAttrs.h.inc"
+
+#define GET_OP_CLASSES
+#include "nibble/dialects/QKernel/QKernelOps.h.inc"
+
+namespace nibble::qkernel {
+
+/// The plain description of a layout that Numerics and code generation use.
+RowInterleavedLayout rowInterleavedLayout(LayoutAttr layout);
+
+} // namespace nibble::qkernel
+
+#endif // NIBBLE_DIALECTS_QKERNEL_QKERNEL_H

@@ -1,0 +1,239 @@
+//===- QKernel.td - Packed forms, kernels and programs ----*- tablegen -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_DIALECTS_QKERNEL_QKERNEL_TD
+#define NIBBLE_DIALECTS_QKERNEL_QKERNEL_TD
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+include "mlir/IR/OpAsmInterface.td"
+include "mlir/IR/RegionKindInterface.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "nibble/Support/Interfaces.td"
+
+def QKernel_Dialect : Dialect {
+  let name = "qkernel";
+  let cppNamespace = "::nibble::qkernel";
+  let summary = "packed weights, kernels, and the program that runs them";
+  let description = [{
+    Packed ops are on tensors, one per kernel family, each with a layout and an
+    exact inverse: the meaning of a packed op *is* unpack and the qmodel op.
+
+    After Lower a module holds `qkernel.kernel` (one per distinct instance, so
+    that equal layers share code), `qkernel.program` (one per entry point: steps
+    on buffers) and the packed `qmodel.weight`s.
+  }];
+  let useDefaultAttributePrinterParser = 1;
+  let dependentDialects = ["::nibble::onnx::OnnxDialect",
+                           "::nibble::qmodel::QModelDialect"];
+  let extraClassDeclaration = [{
+    void registerAttributes();
+  }];
+}
+
+class QKernel_Op<string mnemonic, list<Trait> traits = []>
+    : Op<QKernel_Dialect, mnemonic, traits>;
+class QKernel_Attr<string name, string attrMnemonic, list<Trait> traits = []>
+    : AttrDef<QKernel_Dialect, name, traits> {
+  let mnemonic = attrMnemonic;
+}
+
+def QKernel_BytesTensor : 1DTensorOf<[UI8]>;
+def QKernel_FloatTensor : RankedTensorOf<[F32]>;
+
+//===----------------------------------------------------------------------===//
+// Packed ops
+//===----------------------------------------------------------------------===//
+
+def QKernel_LayoutAttr : QKernel_Attr<"Layout", "row_interleaved"> {
+  let summary = "the eight-row layout of a linear weight";
+  let description = [{
+    `#qkernel.row_interleaved<element = ui4, out = 64, in = 172, group = 32>`:
+    Target/PackedLayout.h gives the order of the bytes. `element` is f32, uiN or
+    iN (2 to 8 bits); group is in for per channel and for f32.
+
+    Constraints: (C1) as RowInterleavedLayout::validate.
+  }];
+  let parameters = (ins "::mlir::Type":$element, "int64_t":$out, "int64_t":$in,
+                        "int64_t":$group);
+  let assemblyFormat = "`<` struct(params) `>`";
+  let genVerifyDecl = 1;
+}
+
+def QKernel_PackedLinearOp : QKernel_Op<"packed_linear", [Pure,
+    AttrSizedOperandSegments, DeclareOpInterfaceMethods<DimsOpInterface>]> {
+  let summary = "linear with a packed weight";
+  let description = [{
+    `linear(x, dequantize(unpack(weight), unpack(scales), unpack(zeros)), bias)`;
+    for float32 weights `linear(x, unpack(weight), bias)`. Sums run over inputs
+    in an order that the kernel chooses, in float32.
+
+    Constraints:
+    - (C1) x is float32 with last dimension in.
+    - (C2) weight, scales and zeros have the sizes that the layout gives; scales
+      are present exactly for integer elements.
+    - (C3) bias is [out].
+    - (C4) the result is x's leading dimensions followed by out.
+  }];
+  let arguments = (ins QKernel_FloatTensor:$x, QKernel_BytesTensor:$weight,
+                       Optional<QKernel_FloatTensor>:$scales,
+                       Optional<QKernel_BytesTensor>:$zeros,
+                       Optional<QKernel_FloatTensor>:$bias,
+                       QKernel_LayoutAttr:$layout);
+  let results = (outs QKernel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $x `,` $weight (`scales` $scales^)? (`zeros` $zeros^)? (`bias` $bias^)?
+    `layout` $layout attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def QKernel_PackedEmbeddingOp : QKernel_Op<"packed_embedding", [Pure,
+    DeclareOpInterfaceMethods<DimsOpInterface>]> {
+  let summary = "embedding with a quantized table";
+  let description = [{
+    `embedding(dequantize(codes, scales, zeros), indices)`, where codes are
+    [entries, rowBytes]: the codes of one entry bit-packed little-endian, padded
+    to a whole byte, signed ones offset by 2^(bits-1); scales [entries, groups];
+    zeros [entries, groups] in the same unsigned space (absent: 2^(bits-1) for
+    signed codes, 0 otherwise).
+
+    Constraints:
+    - (C1) codes is [entries, ceil(width * bits / 8)], scales and zeros
+      [entries, ceil(width / group)].
+    - (C2) element is an integer of 2 to 8 bits; group is in 1..width.
+    - (C3) the result is indices' dimensions followed by width.
+  }];
+  let arguments = (ins RankedTensorOf<[AnyInteger]>:$indices,
+                       2DTensorOf<[UI8]>:$codes, QKernel_FloatTensor:$scales,
+                       Optional<2DTensorOf<[UI8]>>:$zeros,
+                       TypeAttr:$element, I64Attr:$width, I64Attr:$group);
+  let results = (outs QKernel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $indices `,` $codes `scales` $scales (`zeros` $zeros^)? `element` $element
+    `width` $width `group` $group attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Kernels and programs
+//===----------------------------------------------------------------------===//
+
+def QKernel_KernelOp : QKernel_Op<"kernel", [Symbol, IsolatedFromAbove,
+    SingleBlockImplicitTerminator<"YieldOp">, OpAsmOpInterface]> {
+  let summary = "one kernel instance: a small function on tensors";
+  let description = [{
+    The body says what the kernel computes, in onnx, qmodel and qkernel ops; code
+    generation says how. Dimension symbols are the kernel's scalars, in the order
+    of `scalars`; `arg_dims` gives the dimensions of each argument over them.
+    Small constants and `qmodel.dim_tensor`s are inside the body. The name ends
+    in a hash of everything else, so equal instances are one kernel.
+
+    ```mlir
+    qkernel.kernel @add_0a1b scalars ["d0"] args [["d0", "64"], ["d0", "64"]] {
+    ^bb0(%a: tensor<?x64xf32>, %b: tensor<?x64xf32>):
+      %0 = qmodel.add %a, %b : ...
+      qkernel.yield %0 : tensor<?x64xf32>
+    }
+    ```
+
+    Constraints:
+    - (C1) one list of dimensions per argument, one dimension per rank.
+    - (C2) dimensions use only the scalars' names.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, StrArrayAttr:$scalars,
+                       ArrayAttr:$arg_dims);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    $sym_name `scalars` $scalars `args` $arg_dims attr-dict-with-keyword $body
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    static ::llvm::StringRef getDefaultDialect() { return ""; }
+  }];
+}
+
+def QKernel_YieldOp : QKernel_Op<"yield", [Pure, Terminator,
+    ParentOneOf<["KernelOp"]>]> {
+  let summary = "results of a kernel";
+  let arguments = (ins Variadic<AnyType>:$operands);
+  let assemblyFormat = "($operands^ `:` type($operands))? attr-dict";
+  let builders = [OpBuilder<(ins), [{}]>];
+}
+
+def QKernel_BufferKind : I32EnumAttr<"BufferKind", "where a buffer lies", [
+    I32EnumAttrCase<"Input", 0, "input">, I32EnumAttrCase<"Output", 1, "output">,
+    I32EnumAttrCase<"Weight", 2, "weight">, I32EnumAttrCase<"Arena", 3, "arena">]> {
+  let cppNamespace = "::nibble::qkernel";
+  let genSpecializedAttr = 0;
+}
+
+def QKernel_BufferAttr : QKernel_Attr<"Buffer", "buffer"> {
+  let summary = "a buffer that a step uses";
+  let description = [{
+    `#qkernel.buffer<arena, offset = 256, bytes = "4*seq">`,
+    `#qkernel.buffer<weight, symbol = @w, bytes = "16384">`,
+    `#qkernel.buffer<input, index = 0, bytes = "8*batch*seq">`.
+    `bytes` is an expression over the program's dimensions.
+  }];
+  let parameters = (ins EnumParameter<QKernel_BufferKind>:$kind,
+    DefaultValuedParameter<"int64_t", "0">:$index,
+    DefaultValuedParameter<"int64_t", "0">:$offset,
+    OptionalParameter<"::mlir::FlatSymbolRefAttr">:$symbol,
+    StringRefParameter<>:$bytes);
+  let assemblyFormat = "`<` $kind `,` struct($index, $offset, $symbol, $bytes) `>`";
+}
+
+def QKernel_PortAttr : QKernel_Attr<"Port", "port"> {
+  let summary = "an input or output of a program";
+  let parameters = (ins StringRefParameter<>:$name, "::mlir::Type":$element,
+                        "::mlir::ArrayAttr":$dims);
+  let assemblyFormat = "`<` $name `,` $element `,` $dims `>`";
+}
+
+def QKernel_ProgramOp : QKernel_Op<"program", [Symbol,
+    NoTerminator, SingleBlock, NoRegionArguments]> {
+  let summary = "an entry point, as data";
+  let description = [{
+    Steps in order, on inputs, outputs, weights and one arena whose offsets are
+    planned for the largest dimensions. `checks` lists inputs whose elements are
+    indices: {input, min, limit}.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, ArrayAttr:$inputs,
+                       ArrayAttr:$outputs, I64Attr:$arena_bytes,
+                       ArrayAttr:$checks);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    $sym_name `inputs` $inputs `outputs` $outputs `arena` $arena_bytes
+    `checks` $checks attr-dict-with-keyword $body
+  }];
+}
+
+def QKernel_StepOp : QKernel_Op<"step", [HasParent<"ProgramOp">]> {
+  let summary = "one kernel call";
+  let description = [{
+    Buffers are the kernel's operands, then its results; scalars are expressions
+    over the program's dimensions; `after` is the last earlier step that must
+    have finished (-1: none).
+
+    Constraints:
+    - (C1) kernel names a `qkernel.kernel`.
+    - (C2) as many buffers as the kernel has arguments and results, as many
+      scalars as it has.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$kernel, ArrayAttr:$buffers,
+                       StrArrayAttr:$scalars, I64Attr:$after);
+  let assemblyFormat = [{
+    $kernel $buffers `scalars` $scalars `after` $after attr-dict
+  }];
+  let hasVerifier = 1;
+}
+
+#endif // NIBBLE_DIALECTS_QKERNEL_QKERNEL_TD

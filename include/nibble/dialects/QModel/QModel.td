@@ -1,0 +1,436 @@
+//===- QModel.td - What quantization methods look for -----*- tablegen -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_DIALECTS_QMODEL_QMODEL_TD
+#define NIBBLE_DIALECTS_QMODEL_QMODEL_TD
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "nibble/Support/Interfaces.td"
+
+def QModel_Dialect : Dialect {
+  let name = "qmodel";
+  let cppNamespace = "::nibble::qmodel";
+  let summary = "models in logical order, and the forms of quantized weights";
+  let description = [{
+    Model ops are what quantization methods look for: linear, embedding, norms,
+    rotary embedding, attention, activations. Quantized weights are composition:
+    `linear(x, dequantize(codes, scales, zeros))`. Everything is on tensors, in
+    logical order and independent of a target.
+
+    There is deliberately no folder from `dequantize(quantize(x))` to `x`:
+    quantization would vanish under canonicalization.
+  }];
+  let useDefaultAttributePrinterParser = 1;
+  let dependentDialects = ["::nibble::onnx::OnnxDialect"];
+  let hasOperationAttrVerify = 1;
+  let hasRegionArgAttrVerify = 1;
+  let extraClassDeclaration = [{
+    void registerAttributes();
+  }];
+}
+
+class QModel_Op<string mnemonic, list<Trait> traits = []>
+    : Op<QModel_Dialect, mnemonic, traits>;
+class QModel_ModelOp<string mnemonic, list<Trait> traits = []>
+    : QModel_Op<mnemonic, !listconcat([Pure,
+        DeclareOpInterfaceMethods<DimsOpInterface>], traits)>;
+class QModel_Attr<string name, string attrMnemonic, list<Trait> traits = []>
+    : AttrDef<QModel_Dialect, name, traits> {
+  let mnemonic = attrMnemonic;
+}
+
+//===----------------------------------------------------------------------===//
+// Attributes
+//===----------------------------------------------------------------------===//
+
+def QModel_StoredAttr : QModel_Attr<"Stored", "stored"> {
+  let summary = "bytes of a weight in a file";
+  let description = [{
+    `#qmodel.stored<"model.onnx", 4096, 65536, "9f86...">`: file (relative to
+    the module's folder, or `memory:...` inside one process), offset and size in
+    bytes, and SHA-256 in hexadecimal ("" if it was not computed).
+  }];
+  let parameters = (ins StringRefParameter<>:$file, "uint64_t":$offset,
+                        "uint64_t":$bytes, StringRefParameter<>:$sha256);
+  let assemblyFormat = "`<` $file `,` $offset `,` $bytes `,` $sha256 `>`";
+}
+
+class QModel_Enum<string name, string description, list<I32EnumAttrCase> cases>
+    : I32EnumAttr<name, description, cases> {
+  let cppNamespace = "::nibble::qmodel";
+  let genSpecializedAttr = 0;
+}
+class QModel_EnumAttr<EnumAttrInfo info, string attrMnemonic>
+    : EnumAttr<QModel_Dialect, info, attrMnemonic>;
+
+def QModel_ActivationKind : QModel_Enum<"ActivationKind", "activation function", [
+  I32EnumAttrCase<"Silu", 0, "silu">,           // x * sigmoid(x)
+  I32EnumAttrCase<"Gelu", 1, "gelu">,           // x * (1 + erf(x / sqrt 2)) / 2
+  I32EnumAttrCase<"GeluTanh", 2, "gelu_tanh">,  // tanh approximation
+  I32EnumAttrCase<"GeluQuick", 3, "gelu_quick">,// x * sigmoid(1.702 x)
+  I32EnumAttrCase<"Relu", 4, "relu">]>;
+def QModel_ActivationKindAttr
+    : QModel_EnumAttr<QModel_ActivationKind, "activation_kind">;
+
+def QModel_GridKind : QModel_Enum<"GridKind", "integer grid (Numerics/Grid.h)", [
+  I32EnumAttrCase<"Gptq", 0, "gptq">, I32EnumAttrCase<"Awq", 1, "awq">,
+  I32EnumAttrCase<"MinMax", 2, "minmax">,
+  I32EnumAttrCase<"FullRange", 3, "full_range">,
+  I32EnumAttrCase<"Narrow", 4, "narrow">]>;
+def QModel_RoundingKind : QModel_Enum<"RoundingKind", "rounding of ties", [
+  I32EnumAttrCase<"HalfEven", 0, "half_even">,
+  I32EnumAttrCase<"HalfAway", 1, "half_away">]>;
+
+def QModel_SchemeAttr : QModel_Attr<"Scheme", "scheme"> {
+  let summary = "how a weight is quantized";
+  let description = [{
+    An affine integer scheme: `value = scale * (code - zero)`, one scale (and
+    zero point, unless symmetric) per `group` consecutive inputs of an output
+    channel; group 0 means one per output channel. Scales are float32.
+
+    Constraints: (C1) bits in 2..8; (C2) group >= 0; (C3) the `narrow` grid is
+    symmetric.
+
+    Example: `#qmodel.scheme<bits = 4, group = 32, symmetric = false,
+    grid = minmax, rounding = half_even>`
+  }];
+  let parameters = (ins "unsigned":$bits, "int64_t":$group, "bool":$symmetric,
+                        EnumParameter<QModel_GridKind>:$grid,
+                        EnumParameter<QModel_RoundingKind>:$rounding);
+  let assemblyFormat = "`<` struct(params) `>`";
+  let genVerifyDecl = 1;
+}
+
+def QModel_PlanAttr : QModel_Attr<"Plan", "plan"> {
+  let summary = "what the plan decided for a layer";
+  let description = [{
+    `#qmodel.plan<weight = #qmodel.scheme<...>>`. Schemes of inputs and outputs
+    join here.
+  }];
+  let parameters = (ins "::nibble::qmodel::SchemeAttr":$weight);
+  let assemblyFormat = "`<` struct(params) `>`";
+}
+
+def QModel_KeepAttr : QModel_Attr<"Keep", "keep"> {
+  let summary = "a layer that stays in floating point, and why";
+  let description = [{`#qmodel.keep<"excluded by --exclude">`}];
+  let parameters = (ins StringRefParameter<>:$reason);
+  let assemblyFormat = "`<` $reason `>`";
+}
+
+def QModel_StaticIntTensor : StaticShapeTensorOf<[I64, I32, I1]>;
+
+//===----------------------------------------------------------------------===//
+// Weights
+//===----------------------------------------------------------------------===//
+
+def QModel_WeightOp : QModel_Op<"weight", [Symbol]> {
+  let summary = "a weight of the module";
+  let description = [{
+    A constant tensor as a symbol; ops use it through `qmodel.load`, so that tied
+    weights are one symbol. The value is `#qmodel.stored` or a dense literal.
+    Elements narrower than a byte are bit-packed little-endian in logical order.
+
+    Constraints:
+    - (C1) the value is a dense literal or `#qmodel.stored`.
+    - (C2) a dense literal has the weight's type.
+    - (C3) stored bytes are exactly those of the type.
+    - (C4) the type is static with an integer or float element.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<AnyRankedTensor>:$type,
+                       AnyAttr:$value);
+  let assemblyFormat = "$sym_name `:` $type `=` $value attr-dict";
+  let hasVerifier = 1;
+}
+
+def QModel_LoadOp : QModel_ModelOp<"load", [
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "the value of a weight";
+  let description = [{
+    With `permutation`, the transposed view: result dimension i is dimension
+    permutation[i] of the weight. No bytes move.
+
+    Constraints:
+    - (C1) `weight` names a `qmodel.weight` of the module.
+    - (C2) `permutation` is a permutation of the weight's dimensions.
+    - (C3) the result has the (permuted) type of the weight.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$weight,
+                       OptionalAttr<DenseI64ArrayAttr>:$permutation);
+  let results = (outs AnyStaticShapeTensor:$result);
+  let assemblyFormat = [{
+    $weight (`permutation` $permutation^)? attr-dict `:` type($result)
+  }];
+}
+
+def QModel_DimTensorOp : QModel_ModelOp<"dim_tensor"> {
+  let summary = "integers that follow from the dimensions";
+  let description = [{
+    What shape arithmetic folds to: element i is the expression `values[i]` over
+    the dimension symbols of the function (Base/DimExpr.h). Results without
+    symbols are `onnx.constant` instead.
+
+    Constraints:
+    - (C1) one expression per element of the result, at most 64.
+    - (C2) every expression parses.
+    - (C3) the result is a static tensor of i64, i32 or i1.
+
+    Example: `%s = qmodel.dim_tensor ["batch", "past + seq", "64"] : tensor<3xi64>`
+  }];
+  let arguments = (ins StrArrayAttr:$values);
+  let results = (outs QModel_StaticIntTensor:$result);
+  let assemblyFormat = "$values attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Model ops
+//===----------------------------------------------------------------------===//
+
+def QModel_FloatTensor : RankedTensorOf<[AnyFloat]>;
+def QModel_IntTensor : RankedTensorOf<[AnyInteger]>;
+
+def QModel_LinearOp : QModel_ModelOp<"linear", [
+    DeclareOpInterfaceMethods<QuantizableOpInterface, ["getWeightOperand"]>]> {
+  let summary = "x W^T + b";
+  let description = [{
+    `y[..., o] = sum_i x[..., i] * weight[o, i] + bias[o]`
+
+    Constraints:
+    - (C1) weight is [out, in].
+    - (C2) the last dimension of x is in.
+    - (C3) bias is [out].
+    - (C4) the result is x's leading dimensions followed by out.
+    - (C5) `id` is not empty.
+  }];
+  let arguments = (ins QModel_FloatTensor:$x, QModel_FloatTensor:$weight,
+                       Optional<QModel_FloatTensor>:$bias,
+                       StrAttr:$id, OptionalAttr<AnyAttr>:$plan);
+  let results = (outs QModel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $id $x `,` $weight (`bias` $bias^)? attr-dict `:`
+    functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def QModel_EmbeddingOp : QModel_ModelOp<"embedding", [
+    DeclareOpInterfaceMethods<QuantizableOpInterface, ["getWeightOperand"]>]> {
+  let summary = "rows of a table";
+  let description = [{
+    `y[..., :] = table[indices[...], :]`; a negative index counts from the end,
+    as ONNX Gather has it. An index outside the table is an error.
+
+    Constraints:
+    - (C1) table is [entries, width].
+    - (C2) the result is indices' dimensions followed by width.
+    - (C3) `id` is not empty.
+  }];
+  let arguments = (ins QModel_FloatTensor:$table, QModel_IntTensor:$indices,
+                       StrAttr:$id, OptionalAttr<AnyAttr>:$plan);
+  let results = (outs QModel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $id $table `,` $indices attr-dict `:`
+    functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def QModel_RmsNormOp : QModel_ModelOp<"rms_norm"> {
+  let summary = "root mean square normalization";
+  let description = [{
+    `y = x / sqrt(mean(x^2) + epsilon) * gain` over the last dimension.
+
+    Constraints:
+    - (C1) gain is [width], width the last dimension of x.
+    - (C2) the result has x's shape.
+    - (C3) epsilon is not negative.
+  }];
+  let arguments = (ins QModel_FloatTensor:$x, QModel_FloatTensor:$gain,
+                       F64Attr:$epsilon);
+  let results = (outs QModel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $x `,` $gain `epsilon` $epsilon attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def QModel_LayerNormOp : QModel_ModelOp<"layer_norm"> {
+  let summary = "layer normalization";
+  let description = [{
+    `y = (x - mean(x)) / sqrt(var(x) + epsilon) * gain + bias` over the last
+    dimension; var is the mean of squared deviations.
+
+    Constraints:
+    - (C1) gain, and bias if present, are [width], width the last dimension of x.
+    - (C2) the result has x's shape.
+    - (C3) epsilon is not negative.
+  }];
+  let arguments = (ins QModel_FloatTensor:$x, QModel_FloatTensor:$gain,
+                       Optional<QModel_FloatTensor>:$bias, F64Attr:$epsilon);
+  let results = (outs QModel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $x `,` $gain (`bias` $bias^)? `epsilon` $epsilon attr-dict `:`
+    functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def QModel_RopeOp : QModel_ModelOp<"rope"> {
+  let summary = "rotary position embedding";
+  let description = [{
+    x is [batch, heads, seq, d]; cos and sin are [batch, seq, r], r <= d (batch
+    may be 1). The first r elements of a head are rotated, the rest pass:
+
+    ```
+    rotate(x)[i] = -x[i + r/2] for i < r/2, x[i - r/2] otherwise
+    interleaved:   -x[i + 1]   for even i,  x[i - 1]   otherwise
+    y[..., :r] = x[..., :r] * cos + rotate(x[..., :r]) * sin
+    ```
+
+    Constraints:
+    - (C1) x has rank 4, cos and sin rank 3 and the same type.
+    - (C2) r is even, static and at most d.
+    - (C3) the result has x's shape.
+  }];
+  let arguments = (ins QModel_FloatTensor:$x, QModel_FloatTensor:$cos,
+                       QModel_FloatTensor:$sin, UnitAttr:$interleaved);
+  let results = (outs QModel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $x `,` $cos `,` $sin (`interleaved` $interleaved^)? attr-dict `:`
+    functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def QModel_AttentionOp : QModel_ModelOp<"attention", [AttrSizedOperandSegments]> {
+  let summary = "scaled dot-product attention with grouped heads";
+  let description = [{
+    q is [batch, heads, seq, d], k [batch, kv_heads, total, d], v [batch,
+    kv_heads, total, dv]; query head h reads key/value head
+    h / (heads / kv_heads). key_mask is boolean [batch, total] (true: may be
+    seen); bias is float, broadcast to [batch, heads, seq, total].
+
+    ```
+    s = dot(q, k) * scale + bias
+    hidden(i, j) = (causal and j > i + total - seq) or not key_mask[j]
+    s = s + mask_value   where hidden
+    y = softmax(s) v
+    ```
+
+    `mask_value` is the number that the model adds (often -1e9 or the lowest
+    float); -inf hides exactly, and a row with nothing visible gives zeros.
+
+    Constraints:
+    - (C1) q, k, v have rank 4; k and v agree on total and kv_heads; q and k on d.
+    - (C2) kv_heads divides heads; both, and d and dv, are static.
+    - (C3) the result is [batch, heads, seq, dv].
+    - (C4) mask_value is negative.
+  }];
+  let arguments = (ins QModel_FloatTensor:$q, QModel_FloatTensor:$k,
+                       QModel_FloatTensor:$v,
+                       Optional<RankedTensorOf<[I1]>>:$key_mask,
+                       Optional<QModel_FloatTensor>:$bias,
+                       F64Attr:$scale, UnitAttr:$causal, F64Attr:$mask_value);
+  let results = (outs QModel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $q `,` $k `,` $v (`key_mask` $key_mask^)? (`bias` $bias^)?
+    (`causal` $causal^)? `scale` $scale `mask_value` $mask_value attr-dict `:`
+    functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def QModel_ActivationOp : QModel_ModelOp<"activation"> {
+  let summary = "elementwise activation function";
+  let description = [{
+    silu `x * sigmoid(x)`; gelu `x * (1 + erf(x / sqrt(2))) / 2`; gelu_tanh
+    `x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) / 2`; gelu_quick
+    `x * sigmoid(1.702 x)`; relu `max(x, 0)`.
+
+    Constraints: (C1) the result has x's type.
+  }];
+  let arguments = (ins QModel_FloatTensor:$x, QModel_ActivationKindAttr:$kind);
+  let results = (outs QModel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $kind $x attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def QModel_GatedActivationOp : QModel_ModelOp<"gated_activation"> {
+  let summary = "activation(gate) * up, the middle of a gated MLP";
+  let description = [{
+    Constraints: (C1) gate, up and the result have the same type.
+  }];
+  let arguments = (ins QModel_FloatTensor:$gate, QModel_FloatTensor:$up,
+                       QModel_ActivationKindAttr:$kind);
+  let results = (outs QModel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $kind $gate `,` $up attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+class QModel_BinaryOp<string mnemonic, string what> : QModel_ModelOp<mnemonic> {
+  let summary = what # " of two tensors of one shape";
+  let description = [{
+    Residual connections and the like; other broadcasting stays `onnx.node`.
+
+    Constraints: (C1) both operands and the result have the same type.
+  }];
+  let arguments = (ins QModel_FloatTensor:$lhs, QModel_FloatTensor:$rhs);
+  let results = (outs QModel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $lhs `,` $rhs attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+def QModel_AddOp : QModel_BinaryOp<"add", "sum">;
+def QModel_MultiplyOp : QModel_BinaryOp<"multiply", "product">;
+
+//===----------------------------------------------------------------------===//
+// Quantized forms
+//===----------------------------------------------------------------------===//
+
+def QModel_DequantizeOp : QModel_ModelOp<"dequantize"> {
+  let summary = "codes to values";
+  let description = [{
+    codes [out, in] of 2 to 8 bits, scales [out, groups], zeros [out, groups] in
+    the type of the codes (absent: 0), groups = ceil(in / group); group 0 means
+    one group per row:
+
+    ```
+    y[o, i] = (float(codes[o, i]) - float(zeros[o, g])) * scales[o, g],  g = i / group
+    ```
+
+    in float32, in this order. Grid and rounding are how the codes came about;
+    they do not change this op's meaning.
+
+    Constraints:
+    - (C1) codes has rank 2 and an integer type of 2 to 8 bits.
+    - (C2) scales, and zeros if present, are [out, groups].
+    - (C3) zeros has the element type of the codes.
+    - (C4) the result has the shape of the codes.
+    - (C5) group is not negative.
+  }];
+  let arguments = (ins QModel_IntTensor:$codes, QModel_FloatTensor:$scales,
+                       Optional<QModel_IntTensor>:$zeros, I64Attr:$group,
+                       OptionalAttr<QModel_SchemeAttr>:$scheme);
+  let results = (outs QModel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $codes `,` $scales (`zeros` $zeros^)? `group` $group (`scheme` $scheme^)?
+    attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+#endif // NIBBLE_DIALECTS_QMODEL_QMODEL_TD

@@ -1,0 +1,493 @@
+//===- Check.cpp - Everything an index must promise -------------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The rules of docs/BundleFormat.md, cited by number. After checkIndex the
+// runtime may follow any reference in the index without looking again; what
+// depends on the sizes of a run (a buffer against the tensor behind it) is
+// checked there, once per run.
+//
+//===----------------------------------------------------------------------===//
+
+#include "nibble/Bundle/Format.h"
+
+#include <cmath>
+#include <cstring>
+
+namespace nibble::bundle {
+namespace {
+
+std::string quoted(const std::string &name) { return "'" + name + "'"; }
+
+/// Names end up in messages, C strings and archive members.
+Status checkName(const std::string &name, const std::string &what) {
+  if (name.empty())
+    return Status::error(what + " has no name");
+  if (name.size() > maxNameBytes)
+    return Status::error(what + " has a name of " +
+                         std::to_string(name.size()) + " bytes, at most " +
+                         std::to_string(maxNameBytes) + " are allowed");
+  for (unsigned char c : name)
+    if (c < 0x20 || c == 0x7f)
+      return Status::error(what + " has a control character in its name");
+  return Status::success();
+}
+
+/// Checks names one by one, and that none comes twice.
+class UniqueNames {
+public:
+  explicit UniqueNames(std::string what) : what(std::move(what)) {}
+  Status add(const std::string &name) {
+    if (Status status = checkName(name, what); !status.isOk())
+      return status;
+    if (!seen.insert(name).second)
+      return Status::error(what + " " + quoted(name) + " is there twice");
+    return Status::success();
+  }
+
+private:
+  std::string what;
+  std::set<std::string> seen;
+};
+
+/// The element types of the C interface.
+bool isPortType(ElementType type) {
+  switch (type.kind) {
+  case ElementType::Kind::Float:
+    return type.bits == 16 || type.bits == 32 || type.bits == 64;
+  case ElementType::Kind::BFloat:
+    return type.bits == 16;
+  case ElementType::Kind::Bool:
+    return type.bits == 8;
+  case ElementType::Kind::Signed:
+  case ElementType::Kind::Unsigned:
+    return type.bits == 8 || type.bits == 16 || type.bits == 32 ||
+           type.bits == 64;
+  }
+  return false;
+}
+
+class IndexChecker {
+public:
+  IndexChecker(BundleIndex &index, uint64_t indexBytes, uint64_t totalBytes)
+      : index(index), indexBytes(indexBytes), totalBytes(totalBytes) {}
+
+  Status check() {
+    using Rule = Status (IndexChecker::*)();
+    for (Rule rule : {&IndexChecker::checkDims, &IndexChecker::checkKernels,
+                      &IndexChecker::checkSegments, &IndexChecker::checkWeights,
+                      &IndexChecker::checkEntries, &IndexChecker::checkLayers,
+                      &IndexChecker::checkGeneration})
+      if (Status status = (this->*rule)(); !status.isOk())
+        return status;
+    return Status::success();
+  }
+
+private:
+  // R1: dimensions have distinct names and sensible bounds.
+  Status checkDims() {
+    if (Status status = checkName(index.producer, "the producer");
+        !status.isOk())
+      return status;
+    UniqueNames names("dimension");
+    for (const DimSymbol &dim : index.dims) {
+      if (Status status = names.add(dim.name); !status.isOk())
+        return status;
+      if (dim.min < 0 || dim.max < dim.min)
+        return Status::error("dimension " + quoted(dim.name) +
+                             " has the bounds " + std::to_string(dim.min) +
+                             " to " + std::to_string(dim.max) +
+                             ", expected 0 <= minimum <= maximum");
+    }
+    bounds = boundsOf(index.dims);
+    return Status::success();
+  }
+
+  Status checkKernels() {
+    UniqueNames names("kernel");
+    for (const KernelEntry &kernel : index.kernels)
+      if (Status status = names.add(kernel.name); !status.isOk())
+        return status;
+    return Status::success();
+  }
+
+  // R2: segments lie one behind the other, each on the next multiple of
+  // 64 KiB, and the weights end the bundle. R3: kernels start in their image.
+  Status checkSegments() {
+    uint64_t end;
+    if (__builtin_add_overflow(headerBytes, indexBytes, &end))
+      return Status::error("the index is larger than a file can be");
+    UniqueNames names("code variant");
+    for (CodeVariant &variant : index.variants) {
+      if (Status status = names.add(variant.target); !status.isOk())
+        return status;
+      Expected<uint64_t> next =
+          segmentEnd("code variant " + quoted(variant.target), end,
+                     variant.offset, variant.bytes);
+      if (!next)
+        return next.status();
+      end = *next;
+      if (variant.kernelOffsets.size() != index.kernels.size())
+        return Status::error(
+            "code variant " + quoted(variant.target) + " has " +
+            std::to_string(variant.kernelOffsets.size()) +
+            " kernels, expected " + std::to_string(index.kernels.size()));
+      for (uint64_t offset : variant.kernelOffsets)
+        if (offset >= variant.bytes)
+          return Status::error("code variant " + quoted(variant.target) +
+                               " has a kernel at " + std::to_string(offset) +
+                               ", behind its " + std::to_string(variant.bytes) +
+                               " bytes");
+    }
+    Expected<uint64_t> last = segmentEnd("the weight segment", end,
+                                         index.weightOffset, index.weightBytes);
+    if (!last)
+      return last.status();
+    if (*last != totalBytes)
+      return Status::error("the weight segment ends at " +
+                           std::to_string(*last) + ", the bundle at " +
+                           std::to_string(totalBytes));
+    return Status::success();
+  }
+
+  Expected<uint64_t> segmentEnd(const std::string &what, uint64_t previousEnd,
+                                uint64_t offset, uint64_t bytes) {
+    std::optional<uint64_t> expected = alignUp(previousEnd, segmentAlignment);
+    if (!expected || offset != *expected)
+      return Status::error(
+          what + " starts at " + std::to_string(offset) + ", expected " +
+          (expected ? std::to_string(*expected) : "an offset in the file"));
+    uint64_t end;
+    if (__builtin_add_overflow(offset, bytes, &end) || end > totalBytes)
+      return Status::error(what + " of " + std::to_string(bytes) +
+                           " bytes at " + std::to_string(offset) +
+                           " does not fit into the bundle's " +
+                           std::to_string(totalBytes) + " bytes");
+    return end;
+  }
+
+  // R4: weights lie one behind the other, each on the next multiple of 256.
+  Status checkWeights() {
+    UniqueNames names("weight");
+    uint64_t end = 0;
+    std::vector<std::byte> digests;
+    for (const WeightEntry &weight : index.weights) {
+      if (Status status = names.add(weight.name); !status.isOk())
+        return status;
+      std::string what = "weight " + quoted(weight.name);
+      std::optional<uint64_t> expected = alignUp(end, weightAlignment);
+      if (!expected || weight.offset != *expected)
+        return Status::error(what + " starts at " +
+                             std::to_string(weight.offset) +
+                             " of the weight segment, expected the multiple "
+                             "of 256 after the one before");
+      if (__builtin_add_overflow(weight.offset, weight.bytes, &end) ||
+          end > index.weightBytes)
+        return Status::error(what + " of " + std::to_string(weight.bytes) +
+                             " bytes does not fit into the weight segment");
+      unsigned bits = weight.indexBits;
+      if (bits != 8 && bits != 16 && bits != 32 && bits != 64)
+        return Status::error(what + " has indices of " + std::to_string(bits) +
+                             " bits, expected 8, 16, 32 or 64");
+      if (weight.indexLimit != 0 && weight.bytes % (bits / 8) != 0)
+        return Status::error(what + " is no whole number of indices");
+      const auto *digest =
+          reinterpret_cast<const std::byte *>(weight.digest.data());
+      digests.insert(digests.end(), digest, digest + weight.digest.size());
+    }
+    if (alignUp(end, weightAlignment) != index.weightBytes)
+      return Status::error("the weight segment has " +
+                           std::to_string(index.weightBytes) +
+                           " bytes, its weights end at " + std::to_string(end));
+    index.weightDigest = sha256(digests);
+    return Status::success();
+  }
+
+  Status checkEntries() {
+    UniqueNames names("entry point");
+    for (const EntryPoint &entry : index.entries) {
+      if (Status status = names.add(entry.name); !status.isOk())
+        return status;
+      std::string what = "entry point " + quoted(entry.name);
+      if (Status status = checkPorts(entry.inputs, "input"); !status.isOk())
+        return status.withContext(what);
+      if (Status status = checkPorts(entry.outputs, "output"); !status.isOk())
+        return status.withContext(what);
+      if (Status status = checkIndexChecks(entry); !status.isOk())
+        return status.withContext(what);
+      for (size_t i = 0; i < entry.steps.size(); ++i)
+        if (Status status = checkStep(entry, i); !status.isOk())
+          return status.withContext(what + ", step " + std::to_string(i));
+    }
+    return Status::success();
+  }
+
+  // R5: ports have a type of the C interface, at most 8 dimensions, and a size
+  // that fits into 63 bits at the bounds.
+  Status checkPorts(const std::vector<Port> &ports, const std::string &what) {
+    UniqueNames names(what);
+    for (const Port &port : ports) {
+      if (Status status = names.add(port.name); !status.isOk())
+        return status;
+      if (!isPortType(port.type))
+        return Status::error(what + " " + quoted(port.name) +
+                             " has an element type that ports cannot have");
+      if (port.shape.size() > maxRank)
+        return Status::error(what + " " + quoted(port.name) + " has " +
+                             std::to_string(port.shape.size()) +
+                             " dimensions, at most 8 are allowed");
+      Expected<uint64_t> bytes = maxPortBytes(port, index.dims);
+      if (!bytes)
+        return bytes.status().withContext(what + " " + quoted(port.name));
+    }
+    return Status::success();
+  }
+
+  Status checkIndexChecks(const EntryPoint &entry) {
+    for (const IndexCheck &check : entry.checks) {
+      if (check.input >= entry.inputs.size())
+        return Status::error("an index check names input " +
+                             std::to_string(check.input) + " of " +
+                             std::to_string(entry.inputs.size()));
+      const Port &port = entry.inputs[check.input];
+      if (!port.type.isInteger())
+        return Status::error("the index check of input " + quoted(port.name) +
+                             " expects integers");
+      if (check.min > check.limit)
+        return Status::error("the index check of input " + quoted(port.name) +
+                             " has its minimum above its limit");
+    }
+    return Status::success();
+  }
+
+  // R6: a step refers to a kernel with as many buffers and scalars, and to an
+  // earlier step. R7: expressions have bounds.
+  Status checkStep(const EntryPoint &entry, size_t number) {
+    const Step &step = entry.steps[number];
+    if (step.kernel >= index.kernels.size())
+      return Status::error("there is no kernel " + std::to_string(step.kernel));
+    const KernelEntry &kernel = index.kernels[step.kernel];
+    if (step.buffers.size() != kernel.bufferCount ||
+        step.scalars.size() != kernel.scalarCount)
+      return Status::error(
+          "kernel " + quoted(kernel.name) + " takes " +
+          std::to_string(kernel.bufferCount) + " buffers and " +
+          std::to_string(kernel.scalarCount) + " scalars, found " +
+          std::to_string(step.buffers.size()) + " and " +
+          std::to_string(step.scalars.size()));
+    if (step.results > step.buffers.size())
+      return Status::error("more results than buffers");
+    if (step.after < -1 || step.after >= static_cast<int64_t>(number))
+      return Status::error("waits for step " + std::to_string(step.after) +
+                           ", expected an earlier one or -1");
+    if (Expected<int64_t> tasks = largest(step.tasks); !tasks)
+      return tasks.status().withContext("tasks");
+    for (const DimExpr &scalar : step.scalars)
+      if (Expected<int64_t> value = largest(scalar); !value)
+        return value.status().withContext("scalar");
+    size_t firstResult = step.buffers.size() - step.results;
+    for (size_t i = 0; i < step.buffers.size(); ++i)
+      if (Status status = checkBuffer(entry, step.buffers[i],
+                                      /*isResult=*/i >= firstResult);
+          !status.isOk())
+        return status.withContext("buffer " + std::to_string(i));
+    return Status::success();
+  }
+
+  // R8: buffers exist and are large enough at the bounds; inputs and weights
+  // are never written.
+  Status checkBuffer(const EntryPoint &entry, const BufferRef &buffer,
+                     bool isResult) {
+    Expected<int64_t> bytes = largest(buffer.bytes);
+    if (!bytes)
+      return bytes.status();
+    if (*bytes < 0)
+      return Status::error("has a negative size");
+    uint64_t size = static_cast<uint64_t>(*bytes);
+    if (buffer.kind == BufferRef::Kind::Arena) {
+      uint64_t end;
+      if (buffer.index != 0 || buffer.offset % weightAlignment != 0 ||
+          __builtin_add_overflow(buffer.offset, size, &end) ||
+          end > entry.arenaBytes)
+        return Status::error("of at most " + std::to_string(size) +
+                             " bytes at " + std::to_string(buffer.offset) +
+                             " is not inside the arena's " +
+                             std::to_string(entry.arenaBytes) +
+                             " bytes, or not on a multiple of 256");
+      return Status::success();
+    }
+    if (buffer.offset != 0)
+      return Status::error("has an offset outside the arena");
+    if (buffer.kind == BufferRef::Kind::Weight) {
+      if (buffer.index >= index.weights.size())
+        return Status::error("there is no weight " +
+                             std::to_string(buffer.index));
+      if (isResult)
+        return Status::error("is a weight, and written");
+      const WeightEntry &weight = index.weights[buffer.index];
+      if (size > weight.bytes)
+        return Status::error("reads " + std::to_string(size) +
+                             " bytes of weight " + quoted(weight.name) +
+                             ", which has " + std::to_string(weight.bytes));
+      return Status::success();
+    }
+    bool isInput = buffer.kind == BufferRef::Kind::Input;
+    size_t count = isInput ? entry.inputs.size() : entry.outputs.size();
+    if (buffer.index >= count)
+      return Status::error("there is no " +
+                           std::string(isInput ? "input " : "output ") +
+                           std::to_string(buffer.index));
+    if (isInput && isResult)
+      return Status::error("is an input, and written");
+    return Status::success();
+  }
+
+  Status checkLayers() {
+    for (const LayerInfo &layer : index.layers) {
+      if (Status status = checkName(layer.id, "a layer"); !status.isOk())
+        return status;
+      if (Status status = checkName(layer.kind, "a layer's kind");
+          !status.isOk())
+        return status;
+      if (Status status = checkName(layer.scheme, "a layer's scheme");
+          !status.isOk())
+        return status;
+      if (!std::isfinite(layer.bitsPerWeight) || layer.bitsPerWeight < 0)
+        return Status::error("layer " + quoted(layer.id) +
+                             " has no sensible number of bits per weight");
+    }
+    return Status::success();
+  }
+
+  // R9: generation refers to an entry point, its ports and its dimensions.
+  Status checkGeneration() {
+    if (!index.generation)
+      return Status::success();
+    const GenerationInfo &info = *index.generation;
+    const EntryPoint *entry = nullptr;
+    for (const EntryPoint &each : index.entries)
+      if (each.name == info.entry)
+        entry = &each;
+    if (!entry)
+      return Status::error("generation names entry point " +
+                           quoted(info.entry) + ", which is not there");
+    auto isPort = [](int32_t port, const std::vector<Port> &ports,
+                     bool isOptional) {
+      return (isOptional && port == -1) ||
+             (port >= 0 && static_cast<size_t>(port) < ports.size());
+    };
+    if (!isPort(info.tokens, entry->inputs, false) ||
+        !isPort(info.attentionMask, entry->inputs, true) ||
+        !isPort(info.positions, entry->inputs, true) ||
+        !isPort(info.logits, entry->outputs, false))
+      return Status::error("generation names an input or output that is not "
+                           "there");
+    std::set<uint32_t> inputs, outputs;
+    for (auto [input, output] : info.cache) {
+      if (input >= entry->inputs.size() || output >= entry->outputs.size())
+        return Status::error("generation names a cache that is not there");
+      if (!inputs.insert(input).second || !outputs.insert(output).second)
+        return Status::error("generation names a cache twice");
+      if (entry->inputs[input].type != entry->outputs[output].type)
+        return Status::error("cache input " +
+                             quoted(entry->inputs[input].name) +
+                             " and its output differ in type");
+    }
+    if (!bounds.count(info.sequenceDim))
+      return Status::error("generation names dimension " +
+                           quoted(info.sequenceDim) + ", which is not there");
+    if (info.cache.empty() != info.pastDim.empty() ||
+        (!info.pastDim.empty() && !bounds.count(info.pastDim)))
+      return Status::error("generation expects a past dimension with a cache, "
+                           "and none without");
+    return Status::success();
+  }
+
+  /// Largest value of an expression; many steps share few expressions.
+  Expected<int64_t> largest(const DimExpr &expression) {
+    auto known = maxima.find(expression);
+    if (known != maxima.end())
+      return known->second;
+    Expected<DimExpr::Bound> bound = expression.bound(bounds);
+    if (!bound)
+      return bound.status();
+    maxima.emplace(expression, bound->max);
+    return bound->max;
+  }
+
+  BundleIndex &index;
+  uint64_t indexBytes, totalBytes;
+  std::map<std::string, DimExpr::Bound> bounds;
+  std::map<DimExpr, int64_t> maxima;
+};
+
+template <typename T>
+Status checkElements(const WeightEntry &weight,
+                     std::span<const std::byte> bytes) {
+  for (size_t at = 0; at + sizeof(T) <= bytes.size(); at += sizeof(T)) {
+    T value;
+    std::memcpy(&value, bytes.data() + at, sizeof(T));
+    if (value < 0 || static_cast<uint64_t>(value) >= weight.indexLimit)
+      return Status::error("weight " + quoted(weight.name) + ", element " +
+                           std::to_string(at / sizeof(T)) + ": index " +
+                           std::to_string(value) + " is not below " +
+                           std::to_string(weight.indexLimit));
+  }
+  return Status::success();
+}
+
+} // namespace
+
+std::map<std::string, DimExpr::Bound>
+boundsOf(const std::vector<DimSymbol> &dims) {
+  std::map<std::string, DimExpr::Bound> bounds;
+  for (const DimSymbol &dim : dims)
+    bounds[dim.name] = {dim.min, dim.max};
+  return bounds;
+}
+
+Expected<uint64_t> maxPortBytes(const Port &port,
+                                const std::vector<DimSymbol> &dims) {
+  auto bounds = boundsOf(dims);
+  std::vector<int64_t> largest;
+  for (const DimExpr &dim : port.shape) {
+    Expected<DimExpr::Bound> bound = dim.bound(bounds);
+    if (!bound)
+      return bound.status();
+    if (bound->max < 0)
+      return Status::error("dimension '" + dim.str() + "' is never positive");
+    largest.push_back(bound->max);
+  }
+  std::optional<uint64_t> count = elementCount(largest);
+  std::optional<uint64_t> bytes =
+      count ? byteSize(port.type, *count) : std::nullopt;
+  if (!bytes || *bytes > static_cast<uint64_t>(INT64_MAX))
+    return Status::error("is larger than 2^63 bytes at the dimensions' bounds");
+  return *bytes;
+}
+
+Status checkIndex(BundleIndex &index, uint64_t indexBytes,
+                  uint64_t totalBytes) {
+  return IndexChecker(index, indexBytes, totalBytes).check();
+}
+
+Status checkIndexWeight(const WeightEntry &weight,
+                        std::span<const std::byte> bytes) {
+  if (weight.indexLimit == 0)
+    return Status::success();
+  switch (weight.indexBits) {
+  case 8:
+    return checkElements<int8_t>(weight, bytes);
+  case 16:
+    return checkElements<int16_t>(weight, bytes);
+  case 32:
+    return checkElements<int32_t>(weight, bytes);
+  default:
+    return checkElements<int64_t>(weight, bytes);
+  }
+}
+
+} // namespace nibble::bundle

@@ -1,0 +1,321 @@
+//===- PackWeights.cpp - Logical codes to packed layouts and back ---------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Both directions walk the chunks of RowInterleavedLayout. Adding the offset
+// 2^(b-1) to a signed code of b bits inverts its sign bit, so signed and
+// unsigned codes differ by one XOR. Padding holds the logical code 0, which
+// makes padded weights exactly 0 wherever there is no zero point.
+//
+//===----------------------------------------------------------------------===//
+
+#include "nibble/Numerics/PackWeights.h"
+
+#include "PackedBits.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+using namespace nibble;
+
+namespace {
+
+/// Up to 8 words of one row of a chunk, read and written by bit position.
+struct ChunkWords {
+  std::array<uint32_t, 8> words{};
+
+  void set(int64_t position, unsigned bits, unsigned code) {
+    uint64_t shifted = uint64_t(code) << (position % 32);
+    words[position / 32] |= static_cast<uint32_t>(shifted);
+    if (position % 32 + bits > 32)
+      words[position / 32 + 1] |= static_cast<uint32_t>(shifted >> 32);
+  }
+
+  unsigned get(int64_t position, unsigned bits) const {
+    uint64_t pair = words[position / 32];
+    if (position % 32 + bits > 32)
+      pair |= uint64_t(words[position / 32 + 1]) << 32;
+    return static_cast<unsigned>(pair >> (position % 32)) & ((1u << bits) - 1);
+  }
+};
+
+/// One row of one chunk: what `forEachChunkRow` visits.
+struct ChunkRow {
+  int64_t word;   ///< its first word; the next ones follow 8 words apart
+  int64_t row;    ///< logical row; at least `out` for padding
+  int64_t column; ///< logical column of its first input
+  int64_t inputs; ///< inputs that are not padding; 0 for padded rows
+};
+
+} // namespace
+
+/// Calls `visit(ChunkRow)` in memory order until it returns false.
+template <typename Visitor>
+static bool forEachChunkRow(const RowInterleavedLayout &layout, Visitor visit) {
+  int64_t inputs = layout.chunkInputs();
+  for (int64_t rowBlock = 0; rowBlock < layout.rowBlocks(); ++rowBlock)
+    for (int64_t g = 0; g < layout.groups(); ++g)
+      for (int64_t chunk = 0; chunk < layout.chunks(g); ++chunk)
+        for (int64_t lane = 0; lane < layout.rows; ++lane) {
+          ChunkRow chunkRow;
+          chunkRow.word = layout.wordOffset(rowBlock, g, chunk) + lane;
+          chunkRow.row = rowBlock * layout.rows + lane;
+          chunkRow.column = g * layout.group + chunk * inputs;
+          chunkRow.inputs =
+              chunkRow.row < layout.out
+                  ? std::min(inputs, layout.groupInputs(g) - chunk * inputs)
+                  : 0;
+          if (!visit(chunkRow))
+            return false;
+        }
+  return true;
+}
+
+static uint32_t signBit(ElementType type) {
+  return type.kind == ElementType::Kind::Signed ? 1u << (type.bits - 1) : 0;
+}
+
+static Status mismatch(const char *what, const std::string &expected,
+                       const Tensor &found) {
+  return Status::error(std::string("expects ") + what + " " + expected +
+                       ", got " + describe(found.type(), found.shape()));
+}
+
+static Status brokenPadding(const char *what) {
+  return Status::error(std::string("expects padding of code 0 in ") + what +
+                       ", got other bits; the packed data does not have this "
+                       "layout");
+}
+
+/// Shape [out, groups] of scales and zero points.
+static std::vector<int64_t> blockShape(const RowInterleavedLayout &layout) {
+  return {layout.out, layout.groups()};
+}
+
+static Status checkIntegerLayout(const RowInterleavedLayout &layout) {
+  if (Status status = layout.validate(); !status.isOk())
+    return status;
+  if (!layout.element.isInteger())
+    return Status::error("expects a layout of integer codes for scales and "
+                         "zero points, got " +
+                         layout.element.str());
+  return Status::success();
+}
+
+/// Calls `visit(packed index, logical index)` for each block of each logical
+/// row, and with a logical index of -1 for those of padded rows.
+template <typename Visitor>
+static void forEachBlock(const RowInterleavedLayout &layout, Visitor visit) {
+  int64_t packed = 0;
+  for (int64_t rowBlock = 0; rowBlock < layout.rowBlocks(); ++rowBlock)
+    for (int64_t g = 0; g < layout.groups(); ++g)
+      for (int64_t lane = 0; lane < layout.rows; ++lane) {
+        int64_t row = rowBlock * layout.rows + lane;
+        visit(packed++, row < layout.out ? row * layout.groups() + g : -1);
+      }
+}
+
+Expected<Tensor> nibble::packWeight(const RowInterleavedLayout &layout,
+                                    const Tensor &logical) {
+  if (Status status = layout.validate(); !status.isOk())
+    return status;
+  std::vector<int64_t> shape = {layout.out, layout.in};
+  if (logical.type() != layout.element || logical.shape() != shape)
+    return mismatch("a weight", describe(layout.element, shape), logical);
+
+  Tensor packed =
+      Tensor::allocate(ElementType::unsignedInt(8),
+                       {static_cast<int64_t>(layout.weightBytes())});
+  std::span<uint32_t> words{
+      reinterpret_cast<uint32_t *>(packed.mutableBytes().data()),
+      packed.size() / sizeof(uint32_t)};
+  std::span<const std::byte> source = logical.bytes();
+
+  if (layout.element.isFloat()) {
+    forEachChunkRow(layout, [&](const ChunkRow &at) {
+      if (at.inputs)
+        std::memcpy(&words[at.word],
+                    &source[(at.row * layout.in + at.column) * sizeof(float)],
+                    sizeof(float));
+      return true;
+    });
+    return packed;
+  }
+
+  unsigned bits = layout.element.bits;
+  unsigned flip = signBit(layout.element);
+  forEachChunkRow(layout, [&](const ChunkRow &at) {
+    ChunkWords chunk;
+    for (int64_t i = 0; i < layout.chunkInputs(); ++i) {
+      unsigned code = 0;
+      if (i < at.inputs)
+        code = readBits(source, bits, at.row * layout.in + at.column + i);
+      chunk.set(layout.bitPosition(i), bits, code ^ flip);
+    }
+    for (int64_t word = 0; word < layout.chunkWords(); ++word)
+      words[at.word + word * layout.rows] = chunk.words[word];
+    return true;
+  });
+  return packed;
+}
+
+Expected<Tensor> nibble::unpackWeight(const RowInterleavedLayout &layout,
+                                      const Tensor &packed) {
+  if (Status status = layout.validate(); !status.isOk())
+    return status;
+  std::vector<int64_t> shape = {static_cast<int64_t>(layout.weightBytes())};
+  ElementType byteType = ElementType::unsignedInt(8);
+  if (packed.type() != byteType || packed.shape() != shape)
+    return mismatch("packed weights", describe(byteType, shape), packed);
+
+  Tensor logical = Tensor::allocate(layout.element, {layout.out, layout.in});
+  std::span<std::byte> target = logical.mutableBytes();
+  auto wordAt = [&](int64_t word) {
+    uint32_t value;
+    std::memcpy(&value, packed.bytes().data() + word * sizeof(value),
+                sizeof(value));
+    return value;
+  };
+
+  bool intact;
+  if (layout.element.isFloat()) {
+    intact = forEachChunkRow(layout, [&](const ChunkRow &at) {
+      uint32_t value = wordAt(at.word);
+      if (!at.inputs)
+        return value == 0;
+      std::memcpy(&target[(at.row * layout.in + at.column) * sizeof(float)],
+                  &value, sizeof(value));
+      return true;
+    });
+  } else {
+    unsigned bits = layout.element.bits;
+    unsigned flip = signBit(layout.element);
+    intact = forEachChunkRow(layout, [&](const ChunkRow &at) {
+      ChunkWords chunk;
+      for (int64_t word = 0; word < layout.chunkWords(); ++word)
+        chunk.words[word] = wordAt(at.word + word * layout.rows);
+      for (int64_t i = 0; i < layout.chunkInputs(); ++i) {
+        unsigned code = chunk.get(layout.bitPosition(i), bits) ^ flip;
+        if (i < at.inputs)
+          writeBits(target, bits, at.row * layout.in + at.column + i, code);
+        else if (code != 0)
+          return false;
+      }
+      return true;
+    });
+  }
+  if (!intact)
+    return brokenPadding("packed weights");
+  return logical;
+}
+
+Expected<Tensor> nibble::packScales(const RowInterleavedLayout &layout,
+                                    const Tensor &scales) {
+  if (Status status = checkIntegerLayout(layout); !status.isOk())
+    return status;
+  ElementType type = ElementType::float32();
+  if (scales.type() != type || scales.shape() != blockShape(layout))
+    return mismatch("scales", describe(type, blockShape(layout)), scales);
+
+  Tensor packed = Tensor::allocate(
+      type, {static_cast<int64_t>(layout.scaleBytes() / sizeof(float))});
+  std::span<float> target = packed.asMutable<float>();
+  std::span<const float> source = scales.as<float>();
+  forEachBlock(layout, [&](int64_t to, int64_t from) {
+    target[to] = from < 0 ? 0.0f : source[from];
+  });
+  return packed;
+}
+
+Expected<Tensor> nibble::unpackScales(const RowInterleavedLayout &layout,
+                                      const Tensor &packed) {
+  if (Status status = checkIntegerLayout(layout); !status.isOk())
+    return status;
+  ElementType type = ElementType::float32();
+  std::vector<int64_t> shape = {
+      static_cast<int64_t>(layout.scaleBytes() / sizeof(float))};
+  if (packed.type() != type || packed.shape() != shape)
+    return mismatch("packed scales", describe(type, shape), packed);
+
+  Tensor scales = Tensor::allocate(type, blockShape(layout));
+  std::span<float> target = scales.asMutable<float>();
+  std::span<const float> source = packed.as<float>();
+  bool intact = true;
+  forEachBlock(layout, [&](int64_t from, int64_t to) {
+    if (to < 0)
+      intact &= source[from] == 0.0f;
+    else
+      target[to] = source[from];
+  });
+  if (!intact)
+    return brokenPadding("packed scales");
+  return scales;
+}
+
+Expected<Tensor> nibble::packZeros(const RowInterleavedLayout &layout,
+                                   const Tensor &zeros) {
+  if (Status status = checkIntegerLayout(layout); !status.isOk())
+    return status;
+  if (zeros.type().kind != layout.element.kind ||
+      zeros.shape() != blockShape(layout))
+    return mismatch("zero points of the signedness of the codes,",
+                    describe(layout.element, blockShape(layout)), zeros);
+
+  Tensor packed = Tensor::allocate(ElementType::unsignedInt(8),
+                                   {static_cast<int64_t>(layout.zeroBytes())});
+  std::span<std::byte> target = packed.mutableBytes();
+  int64_t offset = signBit(layout.element);
+  int64_t limit = int64_t(1) << layout.element.bits;
+  std::optional<int64_t> outside;
+  forEachBlock(layout, [&](int64_t to, int64_t from) {
+    if (from < 0)
+      return;
+    int64_t zero = zeros.integerAt(from);
+    if (zero < -offset || zero >= limit - offset)
+      outside = zero;
+    else
+      target[to] = static_cast<std::byte>(zero + offset);
+  });
+  if (outside)
+    return Status::error("expects zero points in the range of the codes, " +
+                         std::to_string(-offset) + " to " +
+                         std::to_string(limit - offset - 1) + ", got " +
+                         std::to_string(*outside));
+  return packed;
+}
+
+Expected<Tensor> nibble::unpackZeros(const RowInterleavedLayout &layout,
+                                     const Tensor &packed,
+                                     ElementType zeroType) {
+  if (Status status = checkIntegerLayout(layout); !status.isOk())
+    return status;
+  if (zeroType.kind != layout.element.kind ||
+      zeroType.bits < layout.element.bits)
+    return Status::error(
+        "expects a type of zero points that holds every code of " +
+        layout.element.str() + ", got " + zeroType.str());
+  ElementType byteType = ElementType::unsignedInt(8);
+  std::vector<int64_t> shape = {static_cast<int64_t>(layout.zeroBytes())};
+  if (packed.type() != byteType || packed.shape() != shape)
+    return mismatch("packed zero points", describe(byteType, shape), packed);
+
+  Tensor zeros = Tensor::allocate(zeroType, blockShape(layout));
+  std::span<const std::byte> source = packed.bytes();
+  int64_t offset = signBit(layout.element);
+  int64_t limit = int64_t(1) << layout.element.bits;
+  bool intact = true;
+  forEachBlock(layout, [&](int64_t from, int64_t to) {
+    int64_t stored = static_cast<int64_t>(source[from]);
+    if (stored >= limit || (to < 0 && stored != 0))
+      intact = false;
+    else if (to >= 0)
+      zeros.setIntegerAt(to, stored - offset);
+  });
+  if (!intact)
+    return brokenPadding("packed zero points");
+  return zeros;
+}

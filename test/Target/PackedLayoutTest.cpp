@@ -1,0 +1,112 @@
+//===- PackedLayoutTest.cpp - Sizes and offsets of packed weights ---------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Numbers here are derived by hand from the description in PackedLayout.h; the
+// bytes themselves are tested in Numerics/PackWeightsTest.cpp.
+//
+//===----------------------------------------------------------------------===//
+
+#include "nibble/Target/PackedLayout.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+using namespace nibble;
+
+static RowInterleavedLayout layoutOf(ElementType type, int64_t out, int64_t in,
+                                     int64_t group) {
+  RowInterleavedLayout layout;
+  layout.element = type;
+  layout.out = out;
+  layout.in = in;
+  layout.group = group;
+  return layout;
+}
+
+TEST(PackedLayout, SizesOfEightBits) {
+  // 9 rows: 2 blocks. 10 inputs in groups of 6: 6 and 4 inputs, which are 2
+  // and 1 chunks of 4. Words: 2 blocks * 3 chunks * 8 rows.
+  auto layout = layoutOf(ElementType::unsignedInt(8), 9, 10, 6);
+  ASSERT_TRUE(layout.validate().isOk());
+  EXPECT_EQ(layout.rowBlocks(), 2);
+  EXPECT_EQ(layout.groups(), 2);
+  EXPECT_EQ(layout.groupInputs(0), 6);
+  EXPECT_EQ(layout.groupInputs(1), 4);
+  EXPECT_EQ(layout.chunks(0), 2);
+  EXPECT_EQ(layout.chunks(1), 1);
+  EXPECT_EQ(layout.weightBytes(), 2u * 3 * 8 * 4);
+  EXPECT_EQ(layout.scaleBytes(), 2u * 2 * 8 * 4);
+  EXPECT_EQ(layout.zeroBytes(), 2u * 2 * 8);
+  EXPECT_EQ(layout.wordOffset(0, 0, 1), 8);
+  EXPECT_EQ(layout.wordOffset(0, 1, 0), 16);
+  EXPECT_EQ(layout.wordOffset(1, 0, 0), 24);
+  EXPECT_EQ(layout.wordOffset(1, 1, 0), 40);
+}
+
+TEST(PackedLayout, SizesOfThreeBits) {
+  // 40 inputs in one group: 2 chunks of 32, of 3 words each.
+  auto layout = layoutOf(ElementType::signedInt(3), 8, 40, 40);
+  ASSERT_TRUE(layout.validate().isOk());
+  EXPECT_EQ(layout.chunks(0), 2);
+  EXPECT_EQ(layout.chunkWords(), 3);
+  EXPECT_EQ(layout.weightBytes(), 2u * 3 * 8 * 4);
+  EXPECT_EQ(layout.wordOffset(0, 0, 1), 24);
+}
+
+TEST(PackedLayout, SizesOfFloats) {
+  auto layout = layoutOf(ElementType::float32(), 9, 3, 3);
+  ASSERT_TRUE(layout.validate().isOk());
+  EXPECT_EQ(layout.weightBytes(), 2u * 3 * 8 * 4);
+  EXPECT_EQ(layout.scaleBytes(), 0u);
+  EXPECT_EQ(layout.zeroBytes(), 0u);
+  EXPECT_EQ(layout.wordOffset(1, 0, 2), (3 + 2) * 8);
+}
+
+TEST(PackedLayout, NibblesOfFourBits) {
+  // Inputs 0..3 are the low nibbles of bytes 0..3, inputs 4..7 the high ones.
+  auto layout = layoutOf(ElementType::unsignedInt(4), 8, 8, 8);
+  const int64_t expected[] = {0, 8, 16, 24, 4, 12, 20, 28};
+  for (int64_t i = 0; i < 8; ++i)
+    EXPECT_EQ(layout.bitPosition(i), expected[i]);
+}
+
+TEST(PackedLayout, EveryBitOfAChunkHasOneOwner) {
+  for (unsigned bits = 2; bits <= 8; ++bits) {
+    auto layout = layoutOf(ElementType::unsignedInt(bits), 8, 64, 64);
+    std::set<int64_t> owned;
+    for (int64_t i = 0; i < layout.chunkInputs(); ++i)
+      for (unsigned bit = 0; bit < bits; ++bit)
+        EXPECT_TRUE(owned.insert(layout.bitPosition(i) + bit).second);
+    EXPECT_EQ(static_cast<int64_t>(owned.size()), layout.chunkWords() * 32);
+    EXPECT_EQ(*owned.rbegin(), layout.chunkWords() * 32 - 1);
+  }
+}
+
+TEST(PackedLayout, Refusals) {
+  auto refused = [](ElementType type, int64_t out, int64_t in, int64_t group) {
+    return layoutOf(type, out, in, group).validate().message();
+  };
+  ElementType ui4 = ElementType::unsignedInt(4);
+  EXPECT_EQ(refused(ElementType::float16(), 8, 8, 8),
+            "expects packed weights of f32 or of integers of 2 to 8 bits, got "
+            "f16");
+  EXPECT_NE(refused(ElementType::unsignedInt(1), 8, 8, 8), "");
+  EXPECT_NE(refused(ElementType::signedInt(16), 8, 8, 8), "");
+  EXPECT_EQ(refused(ui4, 0, 8, 8),
+            "expects a packed weight with at least one output and one input, "
+            "got 0x8");
+  EXPECT_NE(refused(ui4, 8, -1, 8), "");
+  EXPECT_EQ(refused(ui4, 8, 8, 9), "expects groups of 1 to 8 inputs, got 9");
+  EXPECT_NE(refused(ui4, 8, 8, 0), "");
+  EXPECT_EQ(refused(ElementType::float32(), 8, 8, 4),
+            "expects one group of all 8 inputs for f32 weights, got groups of "
+            "4");
+  EXPECT_NE(refused(ui4, INT64_MAX, 8, 8), "");
+  EXPECT_NE(refused(ui4, int64_t(1) << 40, int64_t(1) << 40, 32), "");
+  EXPECT_EQ(refused(ui4, int64_t(1) << 20, int64_t(1) << 20, 32), "");
+}

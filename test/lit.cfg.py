@@ -1,0 +1,60 @@
+# ===- lit.cfg.py - How the tests are found and run ----------------------=== #
+#
+# Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#
+# ===--------------------------------------------------------------------=== #
+#
+# A test is a .mlir or .test file with RUN lines. On PATH: Nibble's programs of
+# the build under test, then LLVM's (FileCheck, not, mlir-opt, split-file).
+#
+#   %python    Python with numpy, onnx, onnxruntime and sentencepiece
+#   %source    the root of the repository, for tests of its own tools
+#   %build     the root of the build
+#   %examples  the small models
+#   %version   Nibble's version
+#
+# ===--------------------------------------------------------------------=== #
+
+import os
+import platform
+
+import lit.formats
+
+config.name = "nibble"
+config.test_format = lit.formats.ShTest(execute_external=False)
+config.suffixes = [".mlir", ".test"]
+config.excludes = ["Inputs", "oracles"]
+config.test_source_root = os.path.dirname(__file__)
+config.test_exec_root = os.path.join(config.nibble_build_root, "test")
+
+# A test that hangs must not hang whoever waits for all of them.
+lit_config.maxIndividualTestTime = 900
+
+config.environment["PATH"] = os.pathsep.join(
+    [config.nibble_tools, config.llvm_tools, config.environment["PATH"]]
+)
+# The same answers whatever the machine: BLAS libraries pick their own thread
+# count otherwise, and Python would write into the source tree.
+config.environment["OPENBLAS_NUM_THREADS"] = "1"
+config.environment["PYTHONDONTWRITEBYTECODE"] = "1"
+
+source = config.nibble_source_root
+config.substitutions += [
+    ("%python", config.nibble_python),
+    ("%source", source),
+    ("%build", config.nibble_build_root),
+    ("%examples", os.path.join(source, "examples")),
+    ("%version", config.nibble_version),
+]
+
+# Generated code can only be run where it runs: `REQUIRES: cpu-avx2`.
+config.available_features.add(platform.machine())
+try:
+    with open("/proc/cpuinfo") as file:
+        flags = next((line for line in file if line.startswith("flags")), "")
+except OSError:
+    flags = ""
+for flag in ("avx2", "f16c", "avx_vnni", "avx512f", "avx512_vnni"):
+    if flag in flags.split():
+        config.available_features.add("cpu-" + flag.replace("_", "-"))
