@@ -11,6 +11,7 @@
 #   %python    Python with numpy, onnx, onnxruntime and sentencepiece
 #   %source    the root of the repository, for tests of its own tools
 #   %build     the root of the build
+#   %llvm      the folder of LLVM's programs
 #   %examples  the small models
 #   %version   Nibble's version
 #
@@ -37,6 +38,8 @@ config.environment["PATH"] = os.pathsep.join(
 # The same answers whatever the machine: BLAS libraries pick their own thread
 # count otherwise, and Python would write into the source tree.
 config.environment["OPENBLAS_NUM_THREADS"] = "1"
+# Memory that is not there is an error like others, with the sanitizers too.
+config.environment["ASAN_OPTIONS"] = "allocator_may_return_null=1"
 config.environment["PYTHONDONTWRITEBYTECODE"] = "1"
 
 source = config.nibble_source_root
@@ -44,6 +47,7 @@ config.substitutions += [
     ("%python", config.nibble_python),
     ("%source", source),
     ("%build", config.nibble_build_root),
+    ("%llvm", config.llvm_tools),
     ("%examples", os.path.join(source, "examples")),
     ("%version", config.nibble_version),
 ]

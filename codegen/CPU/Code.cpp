@@ -292,6 +292,11 @@ Value Code::broadcast(Value scalar, int64_t count) {
   return LLVM::ShuffleVectorOp::create(builder, location, first, poison, lanes);
 }
 
+Value Code::spread(Value scalar, Type type) {
+  auto vectorType = dyn_cast<VectorType>(type);
+  return vectorType ? broadcast(scalar, vectorType.getDimSize(0)) : scalar;
+}
+
 Value Code::extract(Value vector, int64_t lane) {
   if (!isa<VectorType>(vector.getType()))
     return vector;
@@ -410,6 +415,19 @@ void Code::branch(Value condition, llvm::function_ref<void()> then,
     return;
   builder.setInsertionPointToStart(op.elseBlock());
   otherwise();
+}
+
+Value Code::choose(Value condition, llvm::function_ref<Value()> then,
+                   llvm::function_ref<Value()> otherwise) {
+  auto yield = [&](llvm::function_ref<Value()> branch) {
+    return [this, branch](OpBuilder &, Location) {
+      Value value = branch();
+      scf::YieldOp::create(builder, location, value);
+    };
+  };
+  return scf::IfOp::create(builder, location, condition, yield(then),
+                           yield(otherwise))
+      .getResult(0);
 }
 
 //===----------------------------------------------------------------------===//

@@ -21,6 +21,7 @@
 #include "nibble/Base/DimExpr.h"
 
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinTypes.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringMap.h"
 
@@ -98,6 +99,8 @@ public:
 
   // Vectors.
   Value broadcast(Value scalar, int64_t count);
+  /// `scalar` in every lane of `type`.
+  Value spread(Value scalar, Type type);
   Value extract(Value vector, int64_t lane);
   Value insert(Value vector, Value scalar, int64_t lane);
   Value slice(Value vector, int64_t first, int64_t count);
@@ -119,6 +122,10 @@ public:
               llvm::function_ref<Values(Value, llvm::ArrayRef<Value>)> body);
   void branch(Value condition, llvm::function_ref<void()> then,
               llvm::function_ref<void()> otherwise = nullptr);
+
+  /// The value of the branch that is taken; only that one is evaluated.
+  Value choose(Value condition, llvm::function_ref<Value()> then,
+               llvm::function_ref<Value()> otherwise);
 
   /// `expression` over symbols whose values are given.
   Value dimension(const DimExpr &expression,

@@ -156,6 +156,20 @@ FailureOr<WeightOp> nibble::qmodel::addWeight(ModuleOp module, Location where,
                           tensorTypeOf(module.getContext(), tensor), *value);
 }
 
+void nibble::qmodel::eraseUnusedWeights(ModuleOp module) {
+  llvm::DenseSet<StringRef> used;
+  module.walk([&](LoadOp load) {
+    if (load.use_empty())
+      load.erase();
+    else
+      used.insert(load.getWeight());
+  });
+  for (WeightOp weight :
+       llvm::make_early_inc_range(module.getOps<WeightOp>()))
+    if (!used.contains(weight.getSymName()))
+      weight.erase();
+}
+
 WeightOp nibble::qmodel::weightOf(LoadOp load) {
   auto module = load->getParentOfType<ModuleOp>();
   return module ? dyn_cast_or_null<WeightOp>(SymbolTable::lookupSymbolIn(

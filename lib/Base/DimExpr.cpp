@@ -289,8 +289,9 @@ static std::optional<Terms> divideExactly(Terms a, const Terms &b) {
   Terms quotient;
   for (uint64_t steps = 0; !a.empty(); ++steps) {
     auto [monomial, coefficient] = *a.begin();
-    if (steps > maxSize || coefficient % divisor != 0 ||
-        (coefficient == INT64_MIN && divisor == -1) ||
+    // The overflow first: the processor traps on its remainder as well.
+    if (steps > maxSize || (coefficient == INT64_MIN && divisor == -1) ||
+        coefficient % divisor != 0 ||
         !std::includes(monomial.begin(), monomial.end(), leading.begin(),
                        leading.end(), AtomOrder()))
       return std::nullopt;
@@ -712,7 +713,9 @@ public:
 
   Expected<DimExpr> run() {
     Expected<DimExpr> result = sum();
-    if (result && peek() != '\0')
+    // By position: a zero byte of the text is not its end.
+    peek();
+    if (result && at != text.size())
       return failure("an operator or the end");
     return result;
   }

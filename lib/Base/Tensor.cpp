@@ -89,6 +89,14 @@ std::optional<uint64_t> nibble::elementCount(std::span<const int64_t> shape) {
   return count;
 }
 
+std::optional<uint64_t> nibble::byteSize(ElementType type,
+                                         std::span<const int64_t> shape) {
+  std::optional<uint64_t> count = elementCount(shape);
+  if (!count)
+    return std::nullopt;
+  return byteSize(type, *count);
+}
+
 std::string nibble::describe(ElementType type, std::span<const int64_t> shape) {
   std::string text;
   for (int64_t dim : shape)
@@ -167,16 +175,14 @@ static float floatForRounding(double value) {
 
 Expected<Tensor> Tensor::tryAllocate(ElementType type,
                                      std::vector<int64_t> shape) {
-  std::optional<uint64_t> count = elementCount(shape);
-  std::optional<uint64_t> size =
-      count ? byteSize(type, *count) : std::optional<uint64_t>();
+  std::optional<uint64_t> size = byteSize(type, std::span(shape));
   if (!size || *size > PTRDIFF_MAX - 64)
     return Status::error("expects a shape that fits into memory, got " +
                          describe(type, shape));
   Tensor tensor;
   tensor.elementType = type;
+  tensor.count = *elementCount(shape);
   tensor.dims = std::move(shape);
-  tensor.count = *count;
   tensor.byteCount = static_cast<size_t>(*size);
   // Never null, so that an empty tensor is not taken for a borrowed one.
   size_t rounded = (tensor.byteCount + 63) / 64 * 64;

@@ -26,12 +26,12 @@
 
 namespace nibble::reference {
 
-using mlir::FailureOr;
 using llvm::ArrayRef;
 using llvm::failed;
 using llvm::failure;
 using llvm::LogicalResult;
 using llvm::success;
+using mlir::FailureOr;
 
 using Shape = std::vector<int64_t>;
 using Results = FailureOr<std::vector<Tensor>>;

@@ -649,6 +649,17 @@ Status Session::feedBack(uint32_t from, uint32_t to) {
   return Status::success();
 }
 
+bool Session::isSet(uint32_t input) const {
+  return input < state->inputs.size() && state->inputs[input].isSet;
+}
+
+std::vector<int64_t> Session::shape(uint32_t input) const {
+  if (!isSet(input))
+    return {};
+  auto shape = state->inputs[input].shape.span();
+  return {shape.begin(), shape.end()};
+}
+
 std::string Session::missingInput() const {
   for (size_t i = 0; i < state->inputs.size(); ++i)
     if (!state->inputs[i].isSet)

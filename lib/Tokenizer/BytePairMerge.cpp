@@ -13,7 +13,7 @@
 // changed.
 //
 // Pieces marked unused take part in merging, and are split again at the end
-// into what they were merged from.
+// into what they were merged from; an unused character is unknown.
 //
 //===----------------------------------------------------------------------===//
 
@@ -126,11 +126,13 @@ private:
       std::string_view top = stack.back();
       stack.pop_back();
       int32_t id = data.idOf(top);
-      auto parts = splits.end();
-      if (data.typeOf(id) == SentencePieceModel::PieceType::Unused)
-        parts = splits.find(top);
-      if (parts == splits.end()) {
+      if (data.typeOf(id) != SentencePieceModel::PieceType::Unused) {
         pieces.push_back({top, id});
+        continue;
+      }
+      auto parts = splits.find(top);
+      if (parts == splits.end()) {
+        pieces.push_back({top, data.unknown});
         continue;
       }
       stack.push_back(top.substr(parts->second));

@@ -22,6 +22,8 @@
 
 #include "Utf8.h"
 
+#include <algorithm>
+
 using namespace nibble;
 
 using PieceType = SentencePieceModel::PieceType;
@@ -57,14 +59,15 @@ std::string TextStream::push(int32_t id) {
   id = data.idOf(data.textOf(id));
   std::string_view piece = data.textOf(id);
   PieceType type = data.typeOf(id);
-  if (type == PieceType::Byte) {
+  bool isByte = type == PieceType::Byte;
+  if (isByte)
     pending += static_cast<char>(std::ranges::find(data.byteIds, id) -
                                  data.byteIds.begin());
-    return takeCharacters(pending, /*atEnd=*/false);
-  }
-
-  std::string text = takeCharacters(pending, /*atEnd=*/true);
+  std::string text = takeCharacters(pending, /*atEnd=*/!isByte);
   first = first && text.empty();
+  if (isByte)
+    return text;
+
   bool sawPrefix = false;
   if (type == PieceType::Unknown) {
     text += data.model.unknownSurface;

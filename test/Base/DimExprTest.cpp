@@ -63,7 +63,7 @@ TEST(DimExpr, Prints) {
   EXPECT_EQ(DimExpr(INT64_MIN).str(), "-9223372036854775808");
   EXPECT_EQ((a * INT64_MIN + b * INT64_MIN).str(),
             "-9223372036854775808*a + -9223372036854775808*b");
-  EXPECT_EQ((DimExpr::max(a, 1) * a.mod(b)).str(), "mod(a, b)*max(1, a)");
+  EXPECT_EQ((DimExpr::max(a, 1) * a.mod(b)).str(), "mod(a, b)*max(a, 1)");
 }
 
 TEST(DimExpr, DividesExactly) {
@@ -120,7 +120,7 @@ TEST(DimExpr, SubstitutesAtOnce) {
   DimExpr a = sym("a"), b = sym("b");
   EXPECT_EQ((a * 2 + b).substitute({{"a", b}, {"b", a}}), b * 2 + a);
   EXPECT_EQ(a.floorDiv(b).substitute({{"a", b * 6}, {"b", b * 2}}), DimExpr(3));
-  EXPECT_EQ(DimExpr::max(a, b).substitute({{"a", 4}}).str(), "max(4, b)");
+  EXPECT_EQ(DimExpr::max(a, b).substitute({{"a", 4}}).str(), "max(b, 4)");
 }
 
 //===----------------------------------------------------------------------===//

@@ -216,9 +216,9 @@ TEST(Tensor, KeepsEveryIntegerWidth) {
       for (int pass = 0; pass != 2; ++pass) // the second one overwrites
         for (size_t i = 0; i != values.size(); ++i) {
           uint64_t raw = random() >> (64 - bits);
-          values[i] = static_cast<int64_t>(raw);
-          if (isSigned && bits < 64 && (raw >> (bits - 1)) != 0)
-            values[i] -= int64_t{1} << bits % 64;
+          bool negative = isSigned && raw >> (bits - 1) != 0;
+          uint64_t wrap = bits < 64 ? uint64_t{1} << bits : 0;
+          values[i] = static_cast<int64_t>(negative ? raw - wrap : raw);
           tensor.setIntegerAt(i, values[i]);
         }
       for (size_t i = 0; i != values.size(); ++i)

@@ -1,11 +1,17 @@
+# ===- rtn_oracle.py - Round to nearest against the oracles --------------=== #
+#
+# Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#
+# ===--------------------------------------------------------------------=== #
 """Compares round-to-nearest with the float64 oracles of test/oracles.
 
 usage: rtn_oracle.py PATH_OF_nibble-numerics-rtn
 
 Codes and zero points must be equal, save for provable ties: values whose
-quotient lies within 1e-9 (relative) of the middle between two codes. Scales must
-be the float64 scale of the oracle, rounded once to float32. A last group that
-is short is padded with zero columns for the oracle.
+quotient lies within 1e-9 (relative) of the middle between two codes, but not on
+it. Scales must be the float64 scale of the oracle, rounded once to float32. A
+last group that is short is padded with zero columns for the oracle.
 """
 import os
 import subprocess
@@ -54,8 +60,11 @@ def oracle(x, bits, sym, grid):
 
 
 def near_tie(quotient):
+    """Where another order of operations could round to the other side. An exact
+    tie is exact in any order here, and must follow the rounding mode."""
     distance = np.abs(np.abs(quotient - np.trunc(quotient)) - 0.5)
-    return distance <= 1e-9 * np.maximum(1.0, np.abs(quotient))
+    limit = 1e-9 * np.maximum(1.0, np.abs(quotient))
+    return (distance > 0) & (distance <= limit)
 
 
 def matrix(rng, kind, rows, columns):

@@ -60,6 +60,9 @@ struct ElementType {
 std::optional<uint64_t> byteSize(ElementType type, uint64_t count);
 /// Product of the dimensions; nullopt if one is negative or on overflow.
 std::optional<uint64_t> elementCount(std::span<const int64_t> shape);
+/// Bytes of a tensor; nullopt where one of the above is.
+std::optional<uint64_t> byteSize(ElementType type,
+                                 std::span<const int64_t> shape);
 /// "2x64xf32", for messages.
 std::string describe(ElementType type, std::span<const int64_t> shape);
 

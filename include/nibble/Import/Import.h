@@ -24,12 +24,25 @@
 
 namespace nibble {
 
+/// Something in a model that cannot be handled.
+struct ImportProblem {
+  /// An ONNX node, or an initializer, input or output by its name.
+  std::string node;
+  /// Operator type, or "initializer", "input", "output" with no domain.
+  std::string opType, domain;
+  int64_t version = 0;
+  std::string reason;
+};
+
 /// What a user may say about a model when importing it.
 struct ImportOptions {
   /// `--dim NAME=MIN..MAX` (or NAME=N): bounds of dimension symbols.
   std::map<std::string, DimExpr::Bound> bounds;
   /// Hash weights (recorded in `#qmodel.stored`); off for support checks.
   bool hashWeights = true;
+  /// If set, problems are put here instead of failing; the module then holds
+  /// unranked tensors where types are unknown, and is good for a report only.
+  std::vector<ImportProblem> *problems = nullptr;
 };
 
 /// Reads an ONNX file into `func.func @main`. Null, with errors emitted at the

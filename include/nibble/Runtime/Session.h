@@ -57,6 +57,9 @@ public:
   /// next one, without copying. The two take turns with two buffers.
   Status feedBack(uint32_t output, uint32_t input);
 
+  bool isSet(uint32_t input) const;
+  /// Shape of an input as it is set.
+  std::vector<int64_t> shape(uint32_t input) const;
   /// Name of an input that is not set yet; empty if all are.
   std::string missingInput() const;
   Status run();

@@ -54,6 +54,10 @@ public:
   llvm::LogicalResult run(mlir::Operation *function);
   /// Dimensions of a value of an analysed function.
   const ValueDims &of(mlir::Value value) const;
+  /// Says what is known about a value that was added after the analysis.
+  void set(mlir::Value value, ValueDims dims) {
+    values[value] = std::move(dims);
+  }
 
 private:
   llvm::LogicalResult runOnBlock(mlir::Block &block);

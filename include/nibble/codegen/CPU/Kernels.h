@@ -49,7 +49,11 @@ struct CodeImage {
 /// (an op without a CPU lowering is named with its location), then fails once.
 mlir::FailureOr<LoweredKernels> lowerKernels(mlir::ModuleOp module);
 
-/// The lowered module as LLVM IR or assembly text, for --emit=llvm|asm.
+/// Whether an op may stand in a kernel (for onnx.node: this operator type with
+/// these element types).
+bool hasCpuLowering(mlir::Operation *op);
+
+/// The lowered module as LLVM IR text, before optimization, for --emit=llvm.
 mlir::FailureOr<std::string> printLlvm(const LoweredKernels &kernels);
 
 /// Makes machine code in the helper process `helper` (path of nibble-codegen): a

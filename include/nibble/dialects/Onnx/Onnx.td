@@ -111,4 +111,10 @@ def Onnx_NoneOp : Onnx_Op<"none", [Pure,
   let assemblyFormat = "attr-dict";
 }
 
+def Onnx_YieldOp : Onnx_Op<"yield", [Pure, Terminator, ParentOneOf<["NodeOp"]>]> {
+  let summary = "outputs of a subgraph";
+  let arguments = (ins Variadic<AnyType>:$operands);
+  let assemblyFormat = "($operands^ `:` type($operands))? attr-dict";
+}
+
 #endif // NIBBLE_DIALECTS_ONNX_ONNX_TD

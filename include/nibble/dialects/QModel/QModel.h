@@ -51,6 +51,8 @@ mlir::FailureOr<mlir::Attribute> writeWeight(mlir::Location where,
 mlir::FailureOr<WeightOp> addWeight(mlir::ModuleOp module, mlir::Location where,
                                     llvm::StringRef name, const Tensor &tensor,
                                     bool literal);
+/// Removes loads without users and weights without loads.
+void eraseUnusedWeights(mlir::ModuleOp module);
 /// The weight that `load` names, or null.
 WeightOp weightOf(LoadOp load);
 /// The tensor that `load` stands for (permuted if asked). Errors go to the op.

@@ -1,0 +1,207 @@
+//===- CompileImage.cpp - LLVM dialect to an image of machine code --------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// LLVM's back ends end the process on internal errors, so they run in another
+// one, nibble-codegen: bitcode in; image, symbols or assembly out, through files
+// in the folder for temporary files. When it fails, the bitcode stays there.
+//
+//===----------------------------------------------------------------------===//
+
+#include "nibble/codegen/CPU/Kernels.h"
+
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Bitcode/BitcodeWriter.h"
+#include "llvm/IR/LLVMContext.h"
+#include "llvm/IR/Module.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Program.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace mlir;
+
+namespace nibble {
+
+namespace {
+
+std::unique_ptr<llvm::Module> translate(const LoweredKernels &kernels,
+                                        llvm::LLVMContext &context) {
+  // The handle is const, the module it owns is not.
+  ModuleOp module = *const_cast<OwningOpRef<ModuleOp> &>(kernels.module);
+  registerBuiltinDialectTranslation(*module.getContext());
+  registerLLVMDialectTranslation(*module.getContext());
+  return translateModuleToLLVMIR(module, context, "kernels");
+}
+
+/// A file in the folder for temporary files that is removed at the end, unless
+/// it is kept.
+class TemporaryFile {
+public:
+  explicit TemporaryFile(llvm::StringRef suffix) {
+    error = llvm::sys::fs::createTemporaryFile("nibble", suffix, path);
+  }
+  ~TemporaryFile() {
+    if (!path.empty() && !kept)
+      llvm::sys::fs::remove(path);
+  }
+  TemporaryFile(const TemporaryFile &) = delete;
+
+  std::error_code error;
+  llvm::SmallString<128> path;
+  bool kept = false;
+};
+
+/// Empty on failure, which is not expected of files just written.
+std::string readFile(llvm::StringRef path) {
+  auto buffer = llvm::MemoryBuffer::getFile(path);
+  return buffer ? (*buffer)->getBuffer().str() : std::string();
+}
+
+/// One run of the helper.
+class HelperRun {
+public:
+  HelperRun(Location location, llvm::StringRef helper, llvm::StringRef target)
+      : location(location), helper(helper), target(target), bitcode("bc"),
+        output("img"), symbols("json"), messages("txt") {}
+
+  LogicalResult run(const llvm::Module &module, bool emitAssembly);
+  std::string result() { return readFile(output.path); }
+  LogicalResult readSymbols(std::map<std::string, uint64_t> &offsets);
+
+private:
+  LogicalResult writeBitcode(const llvm::Module &module);
+  LogicalResult failed(const llvm::Twine &what);
+
+  Location location;
+  llvm::StringRef helper, target;
+  TemporaryFile bitcode, output, symbols, messages;
+};
+
+LogicalResult HelperRun::writeBitcode(const llvm::Module &module) {
+  for (const TemporaryFile *file : {&bitcode, &output, &symbols, &messages})
+    if (file->error)
+      return emitError(location)
+             << "cannot create a temporary file: " << file->error.message()
+             << "; set TMPDIR to a folder that can be written";
+  std::error_code error;
+  llvm::raw_fd_ostream stream(bitcode.path, error);
+  if (!error) {
+    llvm::WriteBitcodeToFile(module, stream);
+    stream.flush();
+    error = stream.error();
+    stream.clear_error();
+  }
+  if (error)
+    return emitError(location) << "cannot write '" << bitcode.path
+                               << "': " << error.message();
+  return success();
+}
+
+LogicalResult HelperRun::failed(const llvm::Twine &what) {
+  bitcode.kept = true;
+  InFlightDiagnostic diagnostic = emitError(location)
+                                  << "code generation for " << target
+                                  << " failed: " << what;
+  diagnostic.attachNote() << "to reproduce: " << helper
+                          << " --target=" << target << " " << bitcode.path
+                          << " -o out.img --symbols out.json";
+  return diagnostic;
+}
+
+LogicalResult HelperRun::run(const llvm::Module &module, bool emitAssembly) {
+  if (mlir::failed(writeBitcode(module)))
+    return failure();
+  std::string targetFlag = ("--target=" + target).str();
+  llvm::SmallVector<llvm::StringRef> arguments = {
+      helper, targetFlag, bitcode.path, "-o", output.path};
+  if (emitAssembly)
+    arguments.push_back("--emit=asm");
+  else
+    arguments.append({"--symbols", symbols.path});
+  std::optional<llvm::StringRef> redirects[] = {
+      llvm::StringRef(), std::nullopt, llvm::StringRef(messages.path)};
+  std::string error;
+  int status = llvm::sys::ExecuteAndWait(helper, arguments, std::nullopt,
+                                         redirects, /*SecondsToWait=*/0,
+                                         /*MemoryLimit=*/0, &error);
+  if (status == 0)
+    return success();
+  std::string said = readFile(messages.path);
+  if (said.empty())
+    said = error.empty() ? "exit status " + std::to_string(status) : error;
+  return failed(llvm::StringRef(said).trim());
+}
+
+LogicalResult
+HelperRun::readSymbols(std::map<std::string, uint64_t> &offsets) {
+  std::string text = readFile(symbols.path);
+  llvm::Expected<llvm::json::Value> parsed = llvm::json::parse(text);
+  if (!parsed)
+    return failed(llvm::toString(parsed.takeError()));
+  const llvm::json::Object *object = parsed->getAsObject();
+  if (!object)
+    return failed("the symbols are not a JSON object");
+  for (const auto &[name, offset] : *object)
+    offsets[name.str()] = offset.getAsInteger().value_or(0);
+  return success();
+}
+
+} // namespace
+
+FailureOr<std::string> printLlvm(const LoweredKernels &kernels) {
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::Module> module = translate(kernels, context);
+  if (!module)
+    return failure();
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  module->print(stream, nullptr);
+  return text;
+}
+
+FailureOr<CodeImage> compileImage(const LoweredKernels &kernels,
+                                  llvm::StringRef target,
+                                  llvm::StringRef helper, bool emitAssembly) {
+  Location location =
+      const_cast<OwningOpRef<ModuleOp> &>(kernels.module)->getLoc();
+  if (!llvm::is_contained(cpuTargets(), target)) {
+    return emitError(location) << "expects a CPU target, one of "
+                               << llvm::join(cpuTargets(), ", ") << "; got '"
+                               << target << "'";
+  }
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::Module> module = translate(kernels, context);
+  if (!module)
+    return failure();
+  HelperRun run(location, helper, target);
+  CodeImage image;
+  image.target = target.str();
+  if (mlir::failed(run.run(*module, emitAssembly)) ||
+      (!emitAssembly && mlir::failed(run.readSymbols(image.offsets))))
+    return failure();
+  std::string bytes = run.result();
+  auto data = reinterpret_cast<const std::byte *>(bytes.data());
+  image.bytes.assign(data, data + bytes.size());
+  if (emitAssembly)
+    return image;
+  for (const KernelSignature &kernel : kernels.kernels)
+    if (!image.offsets.count(kernel.name))
+      return emitError(location) << "the code for " << target
+                                 << " lacks kernel '" << kernel.name << "'";
+  return image;
+}
+
+llvm::ArrayRef<llvm::StringRef> cpuTargets() {
+  static constexpr llvm::StringRef targets[] = {"x86-64-v3"};
+  return targets;
+}
+
+} // namespace nibble

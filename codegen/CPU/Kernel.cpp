@@ -1,0 +1,290 @@
+//===- Kernel.cpp - One qkernel.kernel being lowered ----------------------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// How elements of tensors are read and written, in memory or computed.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Kernel.h"
+
+#include "nibble/dialects/QModel/QModel.h"
+
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+
+using namespace mlir;
+
+namespace nibble::cpu {
+
+//===----------------------------------------------------------------------===//
+// Dimensions
+//===----------------------------------------------------------------------===//
+
+DimExpr Kernel::product(const Shape &shape, size_t first, size_t last) {
+  DimExpr result(1);
+  for (size_t i = first; i < last; ++i)
+    result = result * shape[i];
+  return result;
+}
+
+Values Kernel::indexOf(Value position, llvm::ArrayRef<DimExpr> shape) {
+  Values index(shape.size());
+  for (size_t i = shape.size(); i-- > 0;) {
+    if (i == 0) {
+      index[i] = position;
+      break;
+    }
+    // Positions and sizes are not negative: unsigned division is cheaper.
+    Value size = evaluate(shape[i]);
+    index[i] = code.remainder(position, size, /*isUnsigned=*/true);
+    position = code.divide(position, size, /*isUnsigned=*/true);
+  }
+  return index;
+}
+
+Value Kernel::positionOf(Index index, llvm::ArrayRef<DimExpr> shape) {
+  Value position = code.index(0);
+  for (auto [i, size] : llvm::zip_equal(index, shape))
+    position = code.add(code.mul(position, evaluate(size)), i);
+  return position;
+}
+
+const Shape *Kernel::elements(Value tensor) {
+  const ValueDims &known = dims.of(tensor);
+  return known.elements ? &*known.elements : nullptr;
+}
+
+std::optional<llvm::SmallVector<int64_t>> Kernel::constants(Value tensor) {
+  const Shape *known = elements(tensor);
+  if (!known)
+    return std::nullopt;
+  llvm::SmallVector<int64_t> result;
+  for (const DimExpr &element : *known) {
+    std::optional<int64_t> constant = element.asConstant();
+    if (!constant)
+      return std::nullopt;
+    result.push_back(*constant);
+  }
+  return result;
+}
+
+//===----------------------------------------------------------------------===//
+// Elements
+//===----------------------------------------------------------------------===//
+
+static Type elementType(Value tensor) {
+  return getElementTypeOrSelf(tensor.getType());
+}
+
+bool Kernel::isUnsigned(Value tensor) {
+  return elementType(tensor).isUnsignedInteger();
+}
+
+bool Kernel::isFloat(Value tensor) {
+  return isa<FloatType>(elementType(tensor));
+}
+
+Type Kernel::registerType(Value tensor) {
+  Type type = elementType(tensor);
+  if (type.isF16() || type.isBF16())
+    return code.f32();
+  if (auto integer = dyn_cast<IntegerType>(type))
+    return code.builder.getIntegerType(integer.getWidth());
+  return type;
+}
+
+/// Element `index` of a small tensor of dimension expressions.
+static Value dimTensorElement(Kernel &kernel, Value tensor, Index index) {
+  Code &code = kernel.code;
+  const Shape *values = kernel.elements(tensor);
+  Type type = kernel.registerType(tensor);
+  if (!values)
+    return kernel.unsupported(tensor.getDefiningOp(),
+                              "elements that are not known from dimensions");
+  if (values->empty())
+    return code.zero(type);
+  Value position = kernel.positionOf(index, kernel.shape(tensor));
+  Value result;
+  for (auto [i, expression] : llvm::enumerate(*values)) {
+    Value value =
+        code.resizeInteger(kernel.evaluate(expression), type);
+    Value here = code.compare(Compare::eq, position,
+                              code.index(static_cast<int64_t>(i)));
+    result = result ? code.select(here, value, result) : value;
+  }
+  return result;
+}
+
+static Value constantElement(Kernel &kernel, onnx::ConstantOp op, Index index) {
+  Code &code = kernel.code;
+  auto dense = dyn_cast<DenseElementsAttr>(op.getValue());
+  if (dense && dense.isSplat()) {
+    Type type = kernel.registerType(op.getResult());
+    if (Kernel::isFloat(op.getResult())) {
+      llvm::APFloat value = dense.getSplatValue<llvm::APFloat>();
+      bool lossy = false;
+      value.convert(llvm::APFloat::IEEEdouble(),
+                    llvm::APFloat::rmNearestTiesToEven, &lossy);
+      return code.real(type, value.convertToDouble());
+    }
+    llvm::APInt value = dense.getSplatValue<llvm::APInt>();
+    return code.integer(type, value.getSExtValue());
+  }
+  Value position =
+      kernel.positionOf(index, kernel.shape(op.getResult()));
+  return kernel.loadAt(op.getResult(), position);
+}
+
+Value Kernel::element(Value tensor, Index index) {
+  if (buffers.count(tensor))
+    return loadAt(tensor, positionOf(index, shape(tensor)));
+  Operation *op = tensor.getDefiningOp();
+  if (auto constant = dyn_cast_or_null<onnx::ConstantOp>(op))
+    return constantElement(*this, constant, index);
+  if (isa_and_nonnull<qmodel::DimTensorOp>(op))
+    return dimTensorElement(*this, tensor, index);
+  const Lowering *lowering = op ? findLowering(op) : nullptr;
+  if (!lowering || !lowering->element)
+    return unsupported(op, "code for an operand that is not in a buffer; only "
+                           "elementwise ops and views can be fused");
+  return lowering->element(*this, op, cast<OpResult>(tensor).getResultNumber(),
+                           index);
+}
+
+Value Kernel::broadcastElement(Value tensor, Index index,
+                               llvm::ArrayRef<DimExpr> target) {
+  const Shape &own = shape(tensor);
+  Values operandIndex;
+  size_t offset = target.size() - own.size();
+  for (size_t i = 0; i < own.size(); ++i) {
+    const DimExpr &size = own[i];
+    if (size == target[offset + i])
+      operandIndex.push_back(index[offset + i]);
+    else if (size.asConstant() == 1)
+      operandIndex.push_back(code.index(0));
+    else {
+      // Whether this dimension is 1 is known at run time only.
+      Value isOne =
+          code.compare(Compare::eq, evaluate(size), code.index(1));
+      operandIndex.push_back(
+          code.select(isOne, code.index(0), index[offset + i]));
+    }
+  }
+  return element(tensor, operandIndex);
+}
+
+void Kernel::store(Value tensor, Index index, Value value) {
+  storeAt(tensor, positionOf(index, shape(tensor)), value);
+}
+
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+Value Kernel::pointer(Value tensor) {
+  auto it = buffers.find(tensor);
+  if (it != buffers.end())
+    return it->second;
+  Operation *op = tensor.getDefiningOp();
+  if (auto constant = dyn_cast_or_null<onnx::ConstantOp>(op))
+    return constantAddress(constant);
+  unsupported(op, "a value that is not in a buffer as operand here");
+  return LLVM::PoisonOp::create(code.builder, code.location, code.pointer());
+}
+
+Value Kernel::loadAt(Value tensor, Value position) {
+  Type type = elementType(tensor);
+  Value base = pointer(tensor);
+  if (type.isInteger(1)) {
+    Value byte = code.load(code.i8(), base, position);
+    return code.compare(Compare::ne, byte, code.zero(code.i8()));
+  }
+  if (type.isBF16()) {
+    Type i16 = code.builder.getI16Type();
+    Value bits = code.resizeInteger(code.load(i16, base, position), code.i32(),
+                                    /*isUnsigned=*/true);
+    Value shifted = code.shiftLeft(bits, code.integer(code.i32(), 16));
+    return code.bitcast(shifted, code.f32());
+  }
+  if (type.isF16())
+    return code.resizeFloat(code.load(type, base, position), code.f32());
+  return code.load(registerType(tensor), base, position);
+}
+
+/// float32 to the upper 16 bits, to nearest even; NaN stays NaN.
+static Value toBfloat(Code &code, Value value) {
+  Value bits = code.bitcast(value, code.i32());
+  auto constant = [&](int64_t number) {
+    return code.integer(code.i32(), number);
+  };
+  Value odd = code.bitAnd(code.shiftRight(bits, constant(16)), constant(1));
+  Value rounded = code.add(code.add(bits, constant(0x7fff)), odd);
+  Value quiet = code.bitOr(bits, constant(0x400000));
+  Value isNan = code.compare(Compare::ne, value, value);
+  Value upper = code.shiftRight(code.select(isNan, quiet, rounded),
+                                constant(16));
+  return code.resizeInteger(upper, code.builder.getI16Type());
+}
+
+void Kernel::storeAt(Value tensor, Value position, Value value) {
+  Type type = elementType(tensor);
+  Value base = pointer(tensor);
+  if (type.isInteger(1))
+    value = code.resizeInteger(value, code.i8(), /*isUnsigned=*/true);
+  else if (type.isBF16())
+    value = toBfloat(code, value);
+  else if (type.isF16())
+    value = code.resizeFloat(value, type);
+  code.store(value, base, position);
+}
+
+//===----------------------------------------------------------------------===//
+// Lowerings
+//===----------------------------------------------------------------------===//
+
+static std::string describe(Operation *op) {
+  if (!op)
+    return "a kernel argument";
+  if (auto node = dyn_cast<onnx::NodeOp>(op))
+    return "ONNX operator '" + node.getOpType().str() + "'";
+  return "'" + op->getName().getStringRef().str() + "'";
+}
+
+Value Kernel::unsupported(Operation *op, const llvm::Twine &why) {
+  failed = true;
+  Location location = op ? op->getLoc() : code.location;
+  emitError(location) << "no CPU code for " << describe(op) << ": found "
+                      << why;
+  return code.zero(op && op->getNumResults() == 1 &&
+                           isa<ShapedType>(op->getResult(0).getType())
+                       ? registerType(op->getResult(0))
+                       : code.f32());
+}
+
+const Lowering *findLowering(Operation *op) {
+  static const LoweringTable table = [] {
+    LoweringTable result;
+    addElementwiseLowerings(result);
+    addMovementLowerings(result);
+    addReductionLowerings(result);
+    addNormLowerings(result);
+    addMatMulLowerings(result);
+    addEmbeddingLowerings(result);
+    addAttentionLowerings(result);
+    addPackedLinearLowerings(result);
+    return result;
+  }();
+  std::string key = op->getName().getStringRef().str();
+  if (auto node = dyn_cast<onnx::NodeOp>(op)) {
+    if (!node.getDomain().empty() && node.getDomain() != "ai.onnx")
+      return nullptr;
+    key = "onnx." + node.getOpType().str();
+  }
+  auto it = table.find(key);
+  return it == table.end() ? nullptr : &it->second;
+}
+
+} // namespace nibble::cpu

@@ -1,0 +1,124 @@
+//===- Kernel.h - One qkernel.kernel being lowered --------------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// There are two kinds of lowerings, found by op in the table below:
+//
+//   element  the value of one element of the result at an index. Such ops read
+//            their operands through Kernel::element, so that chains of them
+//            (views, casts, arithmetic) become one loop without buffers.
+//   task     one task of a kernel whose work is not per element: rows of a norm
+//            or a softmax, blocks of a linear, query rows of an attention.
+//
+// An op with an element lowering that ends a kernel gets one task per row (all
+// dimensions but the last), with a plain loop over the row that LLVM vectorizes.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_CODEGEN_CPU_KERNEL_H
+#define NIBBLE_CODEGEN_CPU_KERNEL_H
+
+#include "Code.h"
+
+#include "nibble/Support/Dims.h"
+#include "nibble/dialects/Onnx/Onnx.h"
+
+#include <functional>
+
+namespace nibble::cpu {
+
+using Index = llvm::ArrayRef<Value>;
+using Shape = std::vector<DimExpr>;
+
+/// A tensor in memory, or one that is computed where it is read.
+class Kernel {
+public:
+  Kernel(Code code, const DimsAnalysis &dims) : code(code), dims(dims) {}
+
+  Code code;
+
+  // Dimensions.
+  const Shape &shape(Value tensor) { return *dims.of(tensor).shape; }
+  int64_t rank(Value tensor) {
+    return static_cast<int64_t>(shape(tensor).size());
+  }
+  Value size(Value tensor, int64_t dimension) {
+    return evaluate(shape(tensor)[dimension]);
+  }
+  Value evaluate(const DimExpr &expression) {
+    return code.dimension(expression, scalars);
+  }
+  /// Product of dimensions [first, last).
+  static DimExpr product(const Shape &shape, size_t first, size_t last);
+  /// The index whose row-major position in `shape` is `position`.
+  Values indexOf(Value position, llvm::ArrayRef<DimExpr> shape);
+  /// Row-major position of `index`.
+  Value positionOf(Index index, llvm::ArrayRef<DimExpr> shape);
+  /// The elements of an integer tensor that follow from dimensions; null if
+  /// they do not.
+  const Shape *elements(Value tensor);
+  /// The same where they are plain numbers.
+  std::optional<llvm::SmallVector<int64_t>> constants(Value tensor);
+
+  // Elements. In registers, float16 and bfloat16 are float32, booleans i1, and
+  // integers signless.
+  Type registerType(Value tensor);
+  static bool isUnsigned(Value tensor);
+  static bool isFloat(Value tensor);
+  Value element(Value tensor, Index index);
+  /// The element that broadcasting to `shape` puts at `index`.
+  Value broadcastElement(Value tensor, Index index,
+                         llvm::ArrayRef<DimExpr> shape);
+  void store(Value tensor, Index index, Value value);
+
+  // Memory.
+  /// Where an argument, a result or a constant lies; an error for tensors that
+  /// are computed on the fly.
+  Value pointer(Value tensor);
+  /// Loads or stores the element at a row-major position.
+  Value loadAt(Value tensor, Value position);
+  void storeAt(Value tensor, Value position, Value value);
+
+  /// Reports an op that cannot be lowered; the kernel then fails. Returns some
+  /// value so that emission can go on.
+  Value unsupported(mlir::Operation *op, const llvm::Twine &why);
+  bool failed = false;
+
+  const DimsAnalysis &dims;
+  llvm::StringMap<Value> scalars;
+  /// Pointers of arguments and yielded values.
+  llvm::DenseMap<Value, Value> buffers;
+  /// Makes the read-only global that holds a constant.
+  std::function<Value(onnx::ConstantOp)> constantAddress;
+};
+
+/// How one op becomes code. Exactly one of the kinds is set.
+struct Lowering {
+  Value (*element)(Kernel &, mlir::Operation *, unsigned result,
+                   Index index) = nullptr;
+
+  DimExpr (*tasks)(Kernel &, mlir::Operation *) = nullptr;
+  void (*task)(Kernel &, mlir::Operation *, Value task) = nullptr;
+};
+
+/// By op name; ONNX nodes by "onnx." and their type.
+using LoweringTable = llvm::StringMap<Lowering>;
+
+void addElementwiseLowerings(LoweringTable &table);
+void addMovementLowerings(LoweringTable &table);
+void addReductionLowerings(LoweringTable &table);
+void addNormLowerings(LoweringTable &table);
+void addMatMulLowerings(LoweringTable &table);
+void addEmbeddingLowerings(LoweringTable &table);
+void addAttentionLowerings(LoweringTable &table);
+void addPackedLinearLowerings(LoweringTable &table);
+
+/// The lowering of `op`, or null.
+const Lowering *findLowering(mlir::Operation *op);
+
+} // namespace nibble::cpu
+
+#endif // NIBBLE_CODEGEN_CPU_KERNEL_H

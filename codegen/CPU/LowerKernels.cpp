@@ -1,0 +1,331 @@
+//===- LowerKernels.cpp - qkernel.kernel to the LLVM dialect --------------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Every kernel becomes two functions: `name.body(buffers..., scalars..., begin,
+// end)`, whose pointer parameters are `noalias`, and `name`, which has the
+// signature of Target/KernelAbi.h and reads them from the two arrays. Only as
+// parameters can LLVM know that buffers do not overlap.
+//
+// The results of a kernel share one range of tasks: first those of result 0,
+// then those of result 1, and so on.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Kernel.h"
+
+#include "nibble/codegen/CPU/Kernels.h"
+#include "nibble/dialects/QKernel/QKernel.h"
+
+#include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+
+namespace nibble {
+
+namespace {
+
+using namespace cpu;
+
+/// Whether elements of this type have code: floats and integers of whole bytes,
+/// and booleans.
+bool isSupportedElement(Type type) {
+  if (type.isF16() || type.isBF16() || type.isF32() || type.isF64())
+    return true;
+  auto integer = dyn_cast<IntegerType>(type);
+  if (!integer)
+    return false;
+  unsigned width = integer.getWidth();
+  return width == 1 || width == 8 || width == 16 || width == 32 || width == 64;
+}
+
+bool hasSupportedTypes(Operation *op) {
+  auto supported = [](Type type) {
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    return isa<NoneType>(type) ||
+           (tensor && isSupportedElement(tensor.getElementType()));
+  };
+  return llvm::all_of(op->getOperandTypes(), supported) &&
+         llvm::all_of(op->getResultTypes(), supported);
+}
+
+/// Ops that only name values, in kernel bodies.
+bool isLeaf(Operation *op) {
+  return isa<onnx::ConstantOp, onnx::NoneOp, qmodel::DimTensorOp,
+             qkernel::YieldOp>(op);
+}
+
+/// Lowers one kernel into `target`.
+class KernelLowering {
+public:
+  KernelLowering(qkernel::KernelOp kernel, ModuleOp target)
+      : source(kernel), target(target), builder(target.getBodyRegion()),
+        location(kernel.getLoc()) {}
+
+  LogicalResult run(KernelSignature &signature);
+
+private:
+  LogicalResult check();
+  void createFunctions();
+  void emitBody(Kernel &kernel, DimExpr &tasks);
+  void emitResult(Kernel &kernel, Value result, Value first, Value from,
+                  Value to);
+  DimExpr tasksOf(Kernel &kernel, Value result);
+  Value constantAddress(Code &code, onnx::ConstantOp constant);
+
+  Block &sourceBlock() { return source.getBody().front(); }
+
+  qkernel::KernelOp source;
+  ModuleOp target;
+  OpBuilder builder;
+  Location location;
+  DimsAnalysis dims;
+  LLVM::LLVMFuncOp body;
+  unsigned constants = 0;
+};
+
+/// Collects what has no code: all of it, before anything is emitted.
+LogicalResult KernelLowering::check() {
+  bool ok = true;
+  for (Operation &op : sourceBlock()) {
+    if (isLeaf(&op))
+      continue;
+    if (!findLowering(&op)) {
+      InFlightDiagnostic error = op.emitError("no CPU code for ");
+      if (auto node = dyn_cast<onnx::NodeOp>(op))
+        error << "ONNX operator '" << node.getOpType() << "'";
+      else
+        error << "'" << op.getName() << "'";
+      error << " yet";
+      ok = false;
+    } else if (!hasSupportedTypes(&op)) {
+      op.emitError("no CPU code for these element types: expects float16 to "
+                   "float64, bfloat16, booleans and integers of whole bytes");
+      ok = false;
+    }
+  }
+  return success(ok);
+}
+
+/// Both functions with their parameters; `builder` ends in the body.
+void KernelLowering::createFunctions() {
+  MLIRContext *context = builder.getContext();
+  Type pointer = LLVM::LLVMPointerType::get(context);
+  Type i64 = builder.getI64Type();
+  Type none = LLVM::LLVMVoidType::get(context);
+  size_t arguments = sourceBlock().getNumArguments();
+  size_t buffers =
+      arguments + sourceBlock().getTerminator()->getNumOperands();
+  size_t scalars = source.getScalars().size();
+
+  llvm::SmallVector<Type> bodyTypes(buffers, pointer);
+  bodyTypes.append(scalars + 2, i64);
+  std::string name = source.getSymName().str();
+  body = LLVM::LLVMFuncOp::create(
+      builder, location, name + ".body",
+      LLVM::LLVMFunctionType::get(none, bodyTypes), LLVM::Linkage::Internal,
+      /*dsoLocal=*/true);
+  // Inlining would turn the noalias parameters into weaker metadata.
+  body.setPassthroughAttr(builder.getStrArrayAttr({"noinline", "nounwind"}));
+  for (size_t i = 0; i < buffers; ++i) {
+    body.setArgAttr(i, LLVM::LLVMDialect::getNoAliasAttrName(),
+                    builder.getUnitAttr());
+    if (i < arguments)
+      body.setArgAttr(i, LLVM::LLVMDialect::getReadonlyAttrName(),
+                      builder.getUnitAttr());
+  }
+
+  auto entry = LLVM::LLVMFuncOp::create(
+      builder, location, name,
+      LLVM::LLVMFunctionType::get(none, {pointer, pointer, i64, i64}),
+      LLVM::Linkage::External, /*dsoLocal=*/true);
+  entry.setPassthroughAttr(builder.getStrArrayAttr({"nounwind"}));
+  builder.setInsertionPointToStart(entry.addEntryBlock(builder));
+  Code code(builder, location);
+  Values operands;
+  for (size_t i = 0; i < buffers; ++i)
+    operands.push_back(
+        code.load(pointer, entry.getArgument(0), code.index(i)));
+  for (size_t i = 0; i < scalars; ++i)
+    operands.push_back(code.load(i64, entry.getArgument(1), code.index(i)));
+  operands.append({entry.getArgument(2), entry.getArgument(3)});
+  LLVM::CallOp::create(builder, location, body, operands);
+  LLVM::ReturnOp::create(builder, location, ValueRange());
+  builder.setInsertionPointToStart(body.addEntryBlock(builder));
+}
+
+Value KernelLowering::constantAddress(Code &code, onnx::ConstantOp constant) {
+  std::string name = source.getSymName().str() + ".constant" +
+                     std::to_string(constants++);
+  auto type = cast<RankedTensorType>(constant.getType());
+  auto dense = cast<DenseElementsAttr>(constant.getValue());
+  Type element = type.getElementType();
+  // Memory has a byte per boolean and signless integers.
+  unsigned bits = std::max(8u, element.getIntOrFloatBitWidth());
+  if (isa<IntegerType>(element)) {
+    element = builder.getIntegerType(bits);
+    dense = cast<DenseElementsAttr>(DenseElementsAttr::get(
+        type.clone(element),
+        llvm::map_to_vector(dense.getValues<llvm::APInt>(),
+                            [&](llvm::APInt value) {
+                              return value.zextOrTrunc(bits);
+                            })));
+  }
+  Type array = LLVM::LLVMArrayType::get(element, type.getNumElements());
+  dense = dense.reshape(
+      RankedTensorType::get({type.getNumElements()}, element));
+  OpBuilder atStart(target.getBodyRegion());
+  auto global = LLVM::GlobalOp::create(
+      atStart, constant.getLoc(), array, /*isConstant=*/true,
+      LLVM::Linkage::Internal, name, dense, /*alignment=*/64, /*addrSpace=*/0,
+      /*dsoLocal=*/true);
+  return LLVM::AddressOfOp::create(code.builder, code.location, global);
+}
+
+DimExpr KernelLowering::tasksOf(Kernel &kernel, Value result) {
+  Operation *op = result.getDefiningOp();
+  const Lowering *lowering = op ? findLowering(op) : nullptr;
+  if (lowering && lowering->task)
+    return lowering->tasks(kernel, op);
+  const Shape &shape = kernel.shape(result);
+  return Kernel::product(shape, 0, shape.empty() ? 0 : shape.size() - 1);
+}
+
+/// The tasks [from, to) of the kernel, of which `first` is the first one of
+/// `result`.
+void KernelLowering::emitResult(Kernel &kernel, Value result, Value first,
+                                Value from, Value to) {
+  Code &code = kernel.code;
+  Operation *op = result.getDefiningOp();
+  const Lowering *lowering = op ? findLowering(op) : nullptr;
+  code.loop(from, to, 1, [&](Value position) {
+    Value task = code.sub(position, first);
+    if (lowering && lowering->task)
+      return lowering->task(kernel, op, task);
+    llvm::ArrayRef<DimExpr> shape = kernel.shape(result);
+    // What a yielded value is computed from must not be the buffer itself.
+    auto computed = [&](Index index) {
+      if (!op)
+        return kernel.element(result, index);
+      if (lowering)
+        return lowering->element(
+            kernel, op, cast<OpResult>(result).getResultNumber(), index);
+      Value buffer = kernel.buffers.lookup(result);
+      kernel.buffers.erase(result);
+      Value value = kernel.element(result, index);
+      kernel.buffers[result] = buffer;
+      return value;
+    };
+    auto write = [&](Index index) {
+      Value value = computed(index);
+      kernel.store(result, index, value);
+    };
+    if (shape.empty())
+      return write({});
+    Values index = kernel.indexOf(task, shape.drop_back());
+    index.push_back(Value());
+    code.loop(code.index(0), kernel.evaluate(shape.back()), 1, [&](Value i) {
+      index.back() = i;
+      write(index);
+    });
+  });
+}
+
+void KernelLowering::emitBody(Kernel &kernel, DimExpr &tasks) {
+  Code &code = kernel.code;
+  size_t parameter = 0;
+  for (BlockArgument argument : sourceBlock().getArguments())
+    kernel.buffers[argument] = body.getArgument(parameter++);
+  auto yielded = sourceBlock().getTerminator()->getOperands();
+  for (Value result : yielded)
+    kernel.buffers[result] = body.getArgument(parameter++);
+  for (Attribute name : source.getScalars())
+    kernel.scalars[cast<StringAttr>(name).getValue()] =
+        body.getArgument(parameter++);
+  Value begin = body.getArgument(parameter);
+  Value end = body.getArgument(parameter + 1);
+
+  for (Value result : yielded) {
+    DimExpr count = tasksOf(kernel, result);
+    Value first = kernel.evaluate(tasks);
+    tasks = tasks + count;
+    Value from = begin, to = end;
+    if (yielded.size() > 1) {
+      from = code.maximum(begin, first);
+      to = code.minimum(end, kernel.evaluate(tasks));
+    }
+    emitResult(kernel, result, first, from, to);
+  }
+  LLVM::ReturnOp::create(builder, location, ValueRange());
+}
+
+LogicalResult KernelLowering::run(KernelSignature &signature) {
+  if (failed(check()) || failed(dims.run(source)))
+    return failure();
+  for (Operation &op : sourceBlock())
+    for (Value result : op.getResults())
+      if (isa<RankedTensorType>(result.getType()) &&
+          !dims.of(result).shape)
+        return op.emitError("no CPU code for a result whose shape depends on "
+                            "data");
+  createFunctions();
+  Kernel kernel(Code(builder, location), dims);
+  kernel.constantAddress = [&](onnx::ConstantOp constant) {
+    return constantAddress(kernel.code, constant);
+  };
+  DimExpr tasks(0);
+  emitBody(kernel, tasks);
+  signature.name = source.getSymName().str();
+  signature.buffers = sourceBlock().getNumArguments() +
+                      sourceBlock().getTerminator()->getNumOperands();
+  for (Attribute name : source.getScalars())
+    signature.scalars.push_back(cast<StringAttr>(name).str());
+  signature.tasks = tasks;
+  return failure(kernel.failed);
+}
+
+LogicalResult convertToLlvm(ModuleOp module) {
+  PassManager passes(module.getContext());
+  passes.addPass(createCSEPass());
+  passes.addPass(createSCFToControlFlowPass());
+  passes.addPass(createConvertMathToLLVMPass());
+  passes.addPass(createArithToLLVMConversionPass());
+  passes.addPass(createConvertControlFlowToLLVMPass());
+  passes.addPass(createReconcileUnrealizedCastsPass());
+  return passes.run(module);
+}
+
+} // namespace
+
+bool hasCpuLowering(Operation *op) {
+  return isLeaf(op) || (findLowering(op) && hasSupportedTypes(op));
+}
+
+FailureOr<LoweredKernels> lowerKernels(ModuleOp module) {
+  module.getContext()
+      ->loadDialect<arith::ArithDialect, cf::ControlFlowDialect,
+                    LLVM::LLVMDialect, math::MathDialect, scf::SCFDialect>();
+  LoweredKernels lowered;
+  lowered.module = ModuleOp::create(module.getLoc());
+  bool ok = true;
+  for (auto kernel : module.getOps<qkernel::KernelOp>()) {
+    KernelSignature signature;
+    ok &= succeeded(KernelLowering(kernel, *lowered.module).run(signature));
+    lowered.kernels.push_back(std::move(signature));
+  }
+  if (!ok || failed(convertToLlvm(*lowered.module)))
+    return failure();
+  return lowered;
+}
+
+} // namespace nibble

@@ -1,0 +1,35 @@
+//===- Math.h - Mathematical functions as generated code --------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Kernels call nothing, so that an image needs no loader and gives the same
+// bits on every machine. All functions take float32 scalars or vectors, work
+// without branches (so that loops around them vectorize), and handle infinities
+// and NaN as the C library does. Errors were measured against float64 over the
+// ranges that the test lists.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_CODEGEN_CPU_MATH_H
+#define NIBBLE_CODEGEN_CPU_MATH_H
+
+#include "Code.h"
+
+namespace nibble::cpu {
+
+Value exp(Code &code, Value x);     ///< 2 ulp; results below 2^-126 become 0
+Value log(Code &code, Value x);     ///< 2 ulp; subnormal x counts as 2^-126
+Value sin(Code &code, Value x);     ///< 1e-6 absolute for |x| <= 1e6
+Value cos(Code &code, Value x);     ///< the same
+Value tanh(Code &code, Value x);    ///< 2e-7 absolute
+Value erf(Code &code, Value x);     ///< 3e-7 absolute
+Value sigmoid(Code &code, Value x); ///< 2e-7 absolute
+/// exp(y log x) in float64; negative x with integral y; as C otherwise.
+Value pow(Code &code, Value x, Value y);
+
+} // namespace nibble::cpu
+
+#endif // NIBBLE_CODEGEN_CPU_MATH_H

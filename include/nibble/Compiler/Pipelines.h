@@ -1,0 +1,56 @@
+//===- Pipelines.h - The whole path as one list -----------------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+//   Recipe recipe;
+//   recipe.name = "w4a16-rtn";
+//   Expected<std::string> text = recipePipeline(recipe);
+//   // "builtin.module(nibble-frontend,qmodel-plan{bits=4 ...},...)"
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_COMPILER_PIPELINES_H
+#define NIBBLE_COMPILER_PIPELINES_H
+
+#include "nibble/Base/Status.h"
+
+#include "mlir/Support/LLVM.h"
+
+#include <vector>
+
+namespace mlir {
+class OpPassManager;
+} // namespace mlir
+
+namespace nibble {
+
+/// A recipe and what a user may change about it.
+struct Recipe {
+  std::string name = "float32";
+  int64_t groupSize = -1; ///< -1: the recipe's own; 0: per channel
+  std::string include, exclude; ///< regular expressions on layer ids
+  unsigned headBits = 0, embeddingBits = 0; ///< 0: floating point
+};
+
+/// One line of `quant-compile --list-recipes`.
+struct RecipeInfo {
+  std::string name, description;
+};
+const std::vector<RecipeInfo> &recipes();
+
+/// The textual pipeline that a recipe stands for, from imported ONNX to
+/// programs. Pasted into quant-opt it does the same.
+Expected<std::string> recipePipeline(const Recipe &recipe);
+
+/// Frontend IR to programs: `nibble-lower`.
+void buildLowerPipeline(mlir::OpPassManager &manager);
+
+/// Registers `nibble-frontend` and `nibble-lower`.
+void registerPipelines();
+
+} // namespace nibble
+
+#endif // NIBBLE_COMPILER_PIPELINES_H

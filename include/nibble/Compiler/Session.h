@@ -1,0 +1,63 @@
+//===- Session.h - Load, transform, report ----------------------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+//   CompilerSession session;
+//   OwningOpRef<ModuleOp> module = session.load("model.onnx", options);
+//   if (!module || failed(session.run(*module, pipeline)))
+//     return 1;   // errors have been printed, the last line is `error: ...`
+//
+// One MLIR context with all dialects, without MLIR's own threads (our pool
+// gives the parallelism), and with diagnostics as a user wants to read them.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_COMPILER_SESSION_H
+#define NIBBLE_COMPILER_SESSION_H
+
+#include "nibble/Import/Import.h"
+#include "nibble/passes/Quantize/Summary.h"
+
+#include "mlir/IR/MLIRContext.h"
+
+namespace mlir {
+class Diagnostic;
+} // namespace mlir
+
+namespace nibble {
+
+/// State of one run of a tool.
+class CompilerSession {
+public:
+  CompilerSession();
+  mlir::MLIRContext *context() { return &mlirContext; }
+
+  /// Reads `.onnx` through the importer, anything else as MLIR text or
+  /// bytecode; weights resolve against the file's folder. Bounds apply to both.
+  /// Null with errors printed.
+  mlir::OwningOpRef<mlir::ModuleOp> load(const std::string &path,
+                                         const ImportOptions &options);
+
+  /// Runs a textual pipeline `builtin.module(...)`. `layers`, if given,
+  /// receives the layers as they stood when packing began.
+  mlir::LogicalResult run(mlir::ModuleOp module, const std::string &pipeline,
+                          std::vector<LayerSummary> *layers = nullptr);
+
+private:
+  mlir::MLIRContext mlirContext;
+};
+
+/// Prints a diagnostic to stderr: notes and further lines first, so that the
+/// last line is `error: ...`.
+void printDiagnostic(mlir::Diagnostic &diagnostic);
+
+/// Parses `NAME=MIN..MAX` or `NAME=N` into `bounds`.
+Status parseDim(const std::string &text,
+                std::map<std::string, DimExpr::Bound> &bounds);
+
+} // namespace nibble
+
+#endif // NIBBLE_COMPILER_SESSION_H

@@ -1,0 +1,120 @@
+//===- QKernelOps.cpp - The meaning of packed ops -------------------------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A packed op is its unpacking and the qmodel op, and nothing else.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Indexing.h"
+#include "Products.h"
+
+#include "nibble/Numerics/PackWeights.h"
+#include "nibble/Numerics/RoundToNearest.h"
+#include "nibble/Support/WeightStore.h"
+#include "nibble/dialects/QKernel/QKernel.h"
+
+namespace nibble::reference {
+
+/// The weight [out, in] in float32.
+static FailureOr<Tensor> unpackedWeight(const Call &call,
+                                        const RowInterleavedLayout &layout,
+                                        const Tensor &packed,
+                                        const Tensor *scales,
+                                        const Tensor *zeros) {
+  if (Status status = layout.validate(); !status.isOk())
+    return call.error() << status.message();
+  auto logical = call.take(unpackWeight(layout, packed));
+  if (failed(logical) || layout.element.isFloat())
+    return logical;
+  if (!scales)
+    return call.error() << "expects scales for integer codes";
+  auto logicalScales = call.take(unpackScales(layout, *scales));
+  if (failed(logicalScales))
+    return failure();
+  Tensor logicalZeros;
+  if (zeros) {
+    auto unpacked = call.take(unpackZeros(layout, *zeros, layout.element));
+    if (failed(unpacked))
+      return failure();
+    logicalZeros = *unpacked;
+  }
+  return call.take(nibble::dequantize(
+      *logical, *logicalScales, zeros ? &logicalZeros : nullptr, layout.group));
+}
+
+static Results packedLinear(const Call &call) {
+  auto op = mlir::cast<qkernel::PackedLinearOp>(call.op);
+  size_t next = 2;
+  const Tensor *scales = op.getScales() ? call.operand(next++) : nullptr;
+  const Tensor *zeros = op.getZeros() ? call.operand(next++) : nullptr;
+  const Tensor *bias = op.getBias() ? call.operand(next) : nullptr;
+  FailureOr<Tensor> weight =
+      unpackedWeight(call, qkernel::rowInterleavedLayout(op.getLayout()),
+                     call[1], scales, zeros);
+  if (failed(weight))
+    return failure();
+  FailureOr<Tensor> result = linear(call, call[0], *weight, bias);
+  if (failed(result))
+    return failure();
+  return std::vector<Tensor>{*result};
+}
+
+static Results packedEmbedding(const Call &call) {
+  auto op = mlir::cast<qkernel::PackedEmbeddingOp>(call.op);
+  auto element = fromMlirType(op.getElement());
+  const Tensor &codes = call[1], &scales = call[2];
+  const Tensor *zeros = call.operand(3);
+  auto width = static_cast<int64_t>(op.getWidth()),
+       group = static_cast<int64_t>(op.getGroup());
+  if (!element || !element->isInteger() || element->bits < 2 ||
+      element->bits > 8 || width < 1 || group < 1 || group > width)
+    return call.error() << "expects codes of 2 to 8 bits in groups of 1 to "
+                        << width;
+  int64_t bits = element->bits, rowBytes = (width * bits + 7) / 8,
+          groups = (width + group - 1) / group;
+  int64_t entries = codes.rank() == 2 ? codes.shape()[0] : -1;
+  if (codes.shape() != Shape{entries, rowBytes} ||
+      scales.shape() != Shape{entries, groups} ||
+      (zeros && zeros->shape() != scales.shape()))
+    return call.error() << "expects codes of " << rowBytes
+                        << " bytes and scales of " << groups
+                        << " groups per entry, got " << describe(codes)
+                        << " and " << describe(scales);
+  FailureOr<Tensor> table =
+      call.allocate(ElementType::float32(), {entries, width});
+  if (failed(table))
+    return failure();
+  bool isSigned = element->kind == ElementType::Kind::Signed;
+  int64_t middle = isSigned ? int64_t(1) << (bits - 1) : 0;
+  const uint8_t *bytes = codes.as<uint8_t>().data();
+  std::span<float> target = table->asMutable<float>();
+  for (int64_t row = 0; row < entries; ++row)
+    for (int64_t i = 0; i < width; ++i) {
+      int64_t bit = i * bits, at = row * groups + i / group;
+      const uint8_t *from = bytes + row * rowBytes + bit / 8;
+      // A code may straddle two bytes; the second one is in the row then.
+      unsigned both = from[0];
+      if (bit % 8 + bits > 8)
+        both |= unsigned(from[1]) << 8;
+      int64_t code = both >> bit % 8 & ((1u << bits) - 1);
+      int64_t zero = zeros ? zeros->integerAt(at) : middle;
+      target[row * width + i] =
+          (static_cast<float>(code) - static_cast<float>(zero)) *
+          scales.as<float>()[at];
+    }
+  FailureOr<Tensor> result = gather(call, *table, call[0], 0);
+  if (failed(result))
+    return failure();
+  return std::vector<Tensor>{*result};
+}
+
+void addQKernelOps(OpTable &table) {
+  table["qkernel.packed_linear"] = packedLinear;
+  table["qkernel.packed_embedding"] = packedEmbedding;
+}
+
+} // namespace nibble::reference

@@ -1,0 +1,361 @@
+//===- CApi.cpp - The C interface of the runtime ----------------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Implements include/nibble-c/runtime.h. Nothing is thrown across it: the only
+// exceptions that the code below can meet are those of the standard library,
+// and `guarded` turns them into a status.
+//
+//===----------------------------------------------------------------------===//
+
+#define NIBBLE_BUILDING_RUNTIME
+#include "nibble-c/runtime.h"
+
+#include "nibble/Runtime/Generate.h"
+#include "nibble/Runtime/Variant.h"
+
+#include <new>
+
+using namespace nibble;
+
+namespace {
+
+thread_local std::string errorText;
+/// Set instead of `errorText` when there is no memory for a text.
+thread_local const char *fixedErrorText = nullptr;
+
+nibble_status fail(nibble_status status, std::string text) {
+  fixedErrorText = nullptr;
+  errorText = std::move(text);
+  return status;
+}
+
+nibble_status fail(nibble_status kind, const Status &status) {
+  return fail(kind, status.message());
+}
+
+template <typename Body> nibble_status guarded(Body &&body) noexcept {
+  try {
+    return body();
+  } catch (const std::bad_alloc &) {
+    fixedErrorText = "out of memory";
+  } catch (...) {
+    fixedErrorText = "an unexpected failure in the standard library";
+  }
+  return NIBBLE_ERROR_RESOURCE;
+}
+
+nibble_status nullArgument(const char *name) {
+  return fail(NIBBLE_ERROR_USAGE,
+              std::string("expected '") + name + "', got a null pointer");
+}
+
+nibble_element_type elementType(ElementType type) {
+  switch (type.kind) {
+  case ElementType::Kind::Float:
+    return type.bits == 16   ? NIBBLE_FLOAT16
+           : type.bits == 64 ? NIBBLE_FLOAT64
+                             : NIBBLE_FLOAT32;
+  case ElementType::Kind::BFloat:
+    return NIBBLE_BFLOAT16;
+  case ElementType::Kind::Bool:
+    return NIBBLE_BOOL;
+  case ElementType::Kind::Signed:
+    return type.bits == 8    ? NIBBLE_INT8
+           : type.bits == 16 ? NIBBLE_INT16
+           : type.bits == 32 ? NIBBLE_INT32
+                             : NIBBLE_INT64;
+  case ElementType::Kind::Unsigned:
+    return type.bits == 8    ? NIBBLE_UINT8
+           : type.bits == 16 ? NIBBLE_UINT16
+           : type.bits == 32 ? NIBBLE_UINT32
+                             : NIBBLE_UINT64;
+  }
+  return NIBBLE_FLOAT32;
+}
+
+/// A port as C sees it; `texts` owns the spelled dimensions.
+struct PortText {
+  std::vector<std::string> dims;
+};
+
+std::vector<PortText> spell(const std::vector<Port> &ports) {
+  std::vector<PortText> texts(ports.size());
+  for (size_t i = 0; i < ports.size(); ++i)
+    for (const DimExpr &dim : ports[i].shape)
+      texts[i].dims.push_back(dim.str());
+  return texts;
+}
+
+} // namespace
+
+struct nibble_bundle {
+  std::shared_ptr<const Bundle> bundle;
+  /// By entry point: its inputs' and outputs' dimensions. Here and not in the
+  /// session, because names live as long as the bundle.
+  std::map<std::string, std::pair<std::vector<PortText>, std::vector<PortText>>>
+      texts;
+  std::map<std::string, DimExpr::Bound> bounds;
+};
+
+struct nibble_session {
+  const nibble_bundle *bundle = nullptr;
+  std::unique_ptr<Session> session;
+  std::optional<Generator> generator;
+};
+
+static nibble_status describePort(const nibble_session *session,
+                                  const Port &from, const PortText &text,
+                                  nibble_port *to) {
+  nibble_port port = {};
+  port.name = from.name.c_str();
+  port.type = elementType(from.type);
+  port.rank = from.shape.size();
+  for (size_t d = 0; d < from.shape.size(); ++d) {
+    Expected<DimExpr::Bound> bound =
+        from.shape[d].bound(session->bundle->bounds);
+    if (!bound)
+      return fail(NIBBLE_ERROR_INPUT, bound.status());
+    port.dims[d] = text.dims[d].c_str();
+    port.min[d] = bound->min;
+    port.max[d] = bound->max;
+  }
+  *to = port;
+  return NIBBLE_OK;
+}
+
+static nibble_status badIndex(const char *what, size_t index, size_t count) {
+  return fail(NIBBLE_ERROR_USAGE, std::string("expected the number of an ") +
+                                      what + " below " + std::to_string(count) +
+                                      ", got " + std::to_string(index));
+}
+
+extern "C" {
+
+const char *nibble_error_text(void) {
+  return fixedErrorText ? fixedErrorText : errorText.c_str();
+}
+
+const char *nibble_version(void) { return NIBBLE_VERSION; }
+
+nibble_status nibble_bundle_open(const char *path, nibble_bundle **bundle) {
+  return guarded([&]() -> nibble_status {
+    if (!path)
+      return nullArgument("path");
+    if (!bundle)
+      return nullArgument("bundle");
+    *bundle = nullptr;
+    Expected<std::shared_ptr<const Bundle>> opened = Bundle::open(path);
+    if (!opened)
+      return fail(NIBBLE_ERROR_INPUT, opened.status());
+    auto handle = std::make_unique<nibble_bundle>();
+    handle->bundle = opened.take();
+    for (const EntryPoint &entry : handle->bundle->index().entries)
+      handle->texts[entry.name] = {spell(entry.inputs), spell(entry.outputs)};
+    for (const DimSymbol &dim : handle->bundle->index().dims)
+      handle->bounds[dim.name] = {dim.min, dim.max};
+    *bundle = handle.release();
+    return NIBBLE_OK;
+  });
+}
+
+void nibble_bundle_close(nibble_bundle *bundle) { delete bundle; }
+
+nibble_status nibble_bundle_verify(const nibble_bundle *bundle) {
+  return guarded([&]() -> nibble_status {
+    if (!bundle)
+      return nullArgument("bundle");
+    Status status = bundle->bundle->verifyWeights();
+    return status.isOk() ? NIBBLE_OK : fail(NIBBLE_ERROR_INPUT, status);
+  });
+}
+
+nibble_status nibble_session_create(const nibble_bundle *bundle,
+                                    const nibble_session_options *options,
+                                    nibble_session **session) {
+  return guarded([&]() -> nibble_status {
+    if (!bundle)
+      return nullArgument("bundle");
+    if (!session)
+      return nullArgument("session");
+    *session = nullptr;
+    SessionOptions chosen;
+    if (options) {
+      chosen.entry = options->entry ? options->entry : "";
+      chosen.threads = options->threads;
+      chosen.variant = options->variant ? options->variant : "";
+    }
+    if (Expected<uint32_t> variant =
+            selectVariant(*bundle->bundle, chosen.variant);
+        !variant)
+      return fail(NIBBLE_ERROR_RESOURCE, variant.status());
+    Expected<std::unique_ptr<Session>> created =
+        Session::create(bundle->bundle, chosen);
+    if (!created)
+      return fail(NIBBLE_ERROR_INPUT, created.status());
+    auto handle = std::make_unique<nibble_session>();
+    handle->bundle = bundle;
+    handle->session = created.take();
+    *session = handle.release();
+    return NIBBLE_OK;
+  });
+}
+
+void nibble_session_destroy(nibble_session *session) { delete session; }
+
+size_t nibble_session_input_count(const nibble_session *session) {
+  return session ? session->session->entry().inputs.size() : 0;
+}
+
+size_t nibble_session_output_count(const nibble_session *session) {
+  return session ? session->session->entry().outputs.size() : 0;
+}
+
+nibble_status nibble_session_input_port(const nibble_session *session,
+                                        size_t index, nibble_port *port) {
+  return guarded([&]() -> nibble_status {
+    if (!session)
+      return nullArgument("session");
+    if (!port)
+      return nullArgument("port");
+    const EntryPoint &entry = session->session->entry();
+    if (index >= entry.inputs.size())
+      return badIndex("input", index, entry.inputs.size());
+    return describePort(session, entry.inputs[index],
+                        session->bundle->texts.at(entry.name).first[index],
+                        port);
+  });
+}
+
+nibble_status nibble_session_output_port(const nibble_session *session,
+                                         size_t index, nibble_port *port) {
+  return guarded([&]() -> nibble_status {
+    if (!session)
+      return nullArgument("session");
+    if (!port)
+      return nullArgument("port");
+    const EntryPoint &entry = session->session->entry();
+    if (index >= entry.outputs.size())
+      return badIndex("output", index, entry.outputs.size());
+    return describePort(session, entry.outputs[index],
+                        session->bundle->texts.at(entry.name).second[index],
+                        port);
+  });
+}
+
+nibble_status nibble_session_set_input(nibble_session *session,
+                                       const char *name, const void *data,
+                                       const int64_t *shape, size_t rank) {
+  return guarded([&]() -> nibble_status {
+    if (!session)
+      return nullArgument("session");
+    if (!name)
+      return nullArgument("name");
+    if (!shape && rank != 0)
+      return nullArgument("shape");
+    const std::vector<Port> &ports = session->session->entry().inputs;
+    std::string names;
+    for (uint32_t i = 0; i < ports.size(); ++i) {
+      if (ports[i].name == name) {
+        Status status = session->session->setInput(i, data, {shape, rank});
+        return status.isOk() ? NIBBLE_OK : fail(NIBBLE_ERROR_INPUT, status);
+      }
+      names += (i ? ", " : "") + ports[i].name;
+    }
+    return fail(NIBBLE_ERROR_INPUT, std::string("there is no input '") + name +
+                                        "'; the entry point has: " + names);
+  });
+}
+
+nibble_status nibble_session_run(nibble_session *session) {
+  return guarded([&]() -> nibble_status {
+    if (!session)
+      return nullArgument("session");
+    if (std::string name = session->session->missingInput(); !name.empty())
+      return fail(NIBBLE_ERROR_USAGE,
+                  "input '" + name +
+                      "' is not set; call nibble_session_set_input for every "
+                      "input before nibble_session_run");
+    Status status = session->session->run();
+    return status.isOk() ? NIBBLE_OK : fail(NIBBLE_ERROR_INPUT, status);
+  });
+}
+
+nibble_status nibble_session_output(const nibble_session *session,
+                                    const char *name, nibble_tensor *tensor) {
+  return guarded([&]() -> nibble_status {
+    if (!session)
+      return nullArgument("session");
+    if (!name)
+      return nullArgument("name");
+    if (!tensor)
+      return nullArgument("tensor");
+    if (!session->session->hasRun())
+      return fail(NIBBLE_ERROR_USAGE,
+                  "expected a successful nibble_session_run before its "
+                  "outputs are read");
+    const std::vector<Port> &ports = session->session->entry().outputs;
+    std::string names;
+    for (uint32_t i = 0; i < ports.size(); ++i) {
+      names += (i ? ", " : "") + ports[i].name;
+      if (ports[i].name != name)
+        continue;
+      Tensor output = session->session->output(i);
+      nibble_tensor view = {};
+      view.data = output.bytes().data();
+      view.type = elementType(output.type());
+      view.rank = output.shape().size();
+      std::copy(output.shape().begin(), output.shape().end(), view.shape);
+      view.bytes = output.bytes().size();
+      *tensor = view;
+      return NIBBLE_OK;
+    }
+    return fail(NIBBLE_ERROR_INPUT, std::string("there is no output '") + name +
+                                        "'; the entry point has: " + names);
+  });
+}
+
+nibble_status nibble_generate(nibble_session *session, const char *prompt,
+                              const nibble_generate_options *options,
+                              nibble_text_callback callback, void *context,
+                              nibble_generate_result *result) {
+  return guarded([&]() -> nibble_status {
+    if (!session)
+      return nullArgument("session");
+    if (!callback)
+      return nullArgument("callback");
+    if (!session->generator) {
+      Expected<Generator> generator = Generator::create(*session->session);
+      if (!generator)
+        return fail(NIBBLE_ERROR_INPUT, generator.status());
+      session->generator = generator.take();
+    }
+    GenerateOptions chosen;
+    if (options) {
+      chosen.maxTokens = options->max_tokens;
+      chosen.sampling.temperature = options->temperature;
+      chosen.sampling.topP = options->top_p;
+      chosen.sampling.topK = options->top_k;
+      chosen.sampling.seed = options->seed;
+    }
+    Expected<GenerateResult> generated = session->generator->generate(
+        prompt ? prompt : "", chosen, [&](std::string_view text) {
+          return callback(text.data(), text.size(), context) == 0;
+        });
+    if (!generated)
+      return fail(NIBBLE_ERROR_INPUT, generated.status());
+    if (result) {
+      result->prompt_tokens = generated->promptTokens;
+      result->generated_tokens = generated->generatedTokens;
+      result->prompt_seconds = generated->promptSeconds;
+      result->generate_seconds = generated->generateSeconds;
+      result->reason = static_cast<nibble_stop_reason>(generated->reason);
+    }
+    return NIBBLE_OK;
+  });
+}
+
+} // extern "C"

@@ -1,0 +1,442 @@
+//===- Generate.cpp - Text from a language model ----------------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The bundle says which inputs are tokens, mask, positions and cache; nothing
+// here knows an architecture. Sampling follows the usual order: temperature,
+// top-k (Fan et al. 2018), top-p (Holtzman et al. 2020). The generator of
+// random numbers is xoshiro256** (Blackman and Vigna 2018), so that a seed
+// means the same on every machine and with every standard library.
+//
+//===----------------------------------------------------------------------===//
+
+#include "nibble/Runtime/Generate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+using namespace nibble;
+
+namespace {
+
+/// Tokens of a prompt that run at once: more would only need more memory for
+/// logits that nobody reads.
+constexpr uint64_t promptChunk = 512;
+
+/// Writes `value` as one element of `type`.
+void store(ElementType type, std::byte *to, int64_t value) {
+  if (!type.isFloat()) {
+    std::memcpy(to, &value, type.bits / 8); // little-endian: the low bytes
+    return;
+  }
+  auto number = static_cast<float>(value);
+  if (type == ElementType::float64()) {
+    auto wide = static_cast<double>(value);
+    std::memcpy(to, &wide, sizeof(wide));
+  } else if (type == ElementType::float32()) {
+    std::memcpy(to, &number, sizeof(number));
+  } else {
+    uint16_t narrow = type == ElementType::float16() ? floatToHalf(number)
+                                                     : floatToBfloat(number);
+    std::memcpy(to, &narrow, sizeof(narrow));
+  }
+}
+
+double secondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+      .count();
+}
+
+int32_t greedy(std::span<const float> logits) {
+  // Comparisons with a NaN are false, so NaN is never the largest.
+  int32_t best = 0;
+  float largest = -INFINITY;
+  for (size_t i = 0; i < logits.size(); ++i)
+    if (logits[i] > largest) {
+      largest = logits[i];
+      best = static_cast<int32_t>(i);
+    }
+  return best;
+}
+
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// LanguageModel
+//===----------------------------------------------------------------------===//
+
+Expected<LanguageModel> LanguageModel::create(Session &session) {
+  const BundleIndex &index = session.bundle().index();
+  if (!index.generation)
+    return Status::error("the bundle does not say how to generate text: its "
+                         "model has no recognised tokens and logits");
+  const GenerationInfo &info = *index.generation;
+  const EntryPoint &entry = session.entry();
+  if (entry.name != info.entry)
+    return Status::error("expected a session of entry point '" + info.entry +
+                         "' to generate text, got '" + entry.name + "'");
+  LanguageModel model;
+  model.session = &session;
+  model.info = &info;
+  model.work.resize(entry.inputs.size());
+  for (uint32_t i = 0; i < entry.inputs.size(); ++i) {
+    auto number = static_cast<int32_t>(i);
+    bool isCache = std::any_of(info.cache.begin(), info.cache.end(),
+                               [&](auto pair) { return pair.first == i; });
+    if (number != info.tokens && number != info.attentionMask &&
+        number != info.positions && !isCache)
+      return Status::error("input '" + entry.inputs[i].name +
+                           "' has no known part in text generation; run the "
+                           "model with --input instead");
+  }
+  if (entry.outputs[info.logits].shape.empty())
+    return Status::error("expected logits with a vocabulary dimension");
+  model.vocabularySize =
+      entry.outputs[info.logits].shape.back().asConstant().value_or(0);
+  if (Status status = model.findLimits(); !status.isOk())
+    return status;
+  return model;
+}
+
+/// How long a sequence may become: by the bounds of the dimensions that grow,
+/// and by the tables that positions are looked up in.
+Status LanguageModel::findLimits() {
+  const EntryPoint &entry = session->entry();
+  auto largest = [&](const std::string &name) -> uint64_t {
+    for (const DimSymbol &dim : session->bundle().index().dims)
+      if (dim.name == name)
+        return static_cast<uint64_t>(dim.max);
+    return 0;
+  };
+  uint64_t sequence = largest(info->sequenceDim);
+  if (hasCache()) {
+    limit = largest(info->pastDim);
+    limit += limit != UINT64_MAX; // the last token is never in the past
+    chunk = std::min(sequence, promptChunk);
+  } else {
+    limit = chunk = sequence;
+  }
+  if (info->attentionMask >= 0) {
+    const Port &mask = entry.inputs[info->attentionMask];
+    if (mask.shape.empty())
+      return Status::error("expected an attention mask with a dimension");
+    auto name = mask.shape.back().asSymbol();
+    if (name && *name != info->sequenceDim && *name != info->pastDim)
+      limit = std::min(limit, largest(*name));
+  }
+  for (const IndexCheck &check : entry.checks)
+    if (static_cast<int32_t>(check.input) == info->positions)
+      limit = std::min(
+          limit, static_cast<uint64_t>(std::max<int64_t>(check.limit, 0)));
+  if (limit == 0 || chunk == 0)
+    return Status::error("the model's dimension bounds leave no room for a "
+                         "token; compile it with a larger bound");
+  return Status::success();
+}
+
+void LanguageModel::reset() { tokens.clear(); }
+
+/// The shape of an input for `count` tokens after `past`; dimensions that have
+/// no part in this (the batch) are as small as they may be, but not empty.
+Expected<std::vector<int64_t>>
+LanguageModel::shapeOf(const Port &port, uint64_t past, uint64_t count) const {
+  auto value = [&](const std::string &name) -> std::optional<int64_t> {
+    if (name == info->sequenceDim)
+      return static_cast<int64_t>(count);
+    if (name == info->pastDim)
+      return static_cast<int64_t>(past);
+    for (const DimSymbol &dim : session->bundle().index().dims)
+      if (dim.name == name)
+        return std::max<int64_t>(dim.min, 1);
+    return std::nullopt;
+  };
+  std::vector<int64_t> shape;
+  for (const DimExpr &dim : port.shape) {
+    Expected<int64_t> size = dim.evaluate(value);
+    if (!size)
+      return size.status().withContext("input '" + port.name + "'");
+    shape.push_back(*size);
+  }
+  return shape;
+}
+
+/// Fills in tokens, mask or positions.
+Status LanguageModel::setWorkInput(uint32_t input, uint64_t past,
+                                   uint64_t count) {
+  const Port &port = session->entry().inputs[input];
+  Expected<std::vector<int64_t>> shape = shapeOf(port, past, count);
+  if (!shape)
+    return shape.status();
+  auto number = static_cast<int32_t>(input);
+  // The mask covers the past as well, whatever its dimension is called.
+  if (number == info->attentionMask)
+    shape->back() = static_cast<int64_t>(past + count);
+  std::optional<uint64_t> size = elementCount(*shape);
+  uint64_t expected = number == info->attentionMask ? past + count : count;
+  if (!size || *size != expected)
+    return Status::error("input '" + port.name +
+                         "': expected one element for "
+                         "each of " +
+                         std::to_string(expected) + " tokens of one sequence");
+  size_t bytes = port.type.bits / 8;
+  std::vector<std::byte> &buffer = work[input];
+  buffer.resize(expected * bytes);
+  for (uint64_t i = 0; i < expected; ++i) {
+    int64_t value = 1;
+    if (number == info->tokens)
+      value = tokens[past + i];
+    else if (number == info->positions)
+      value = static_cast<int64_t>(past + i);
+    store(port.type, buffer.data() + i * bytes, value);
+  }
+  return session->setInput(input, buffer.data(), *shape);
+}
+
+Status LanguageModel::runChunk(uint64_t past, uint64_t count) {
+  for (int32_t input : {info->tokens, info->attentionMask, info->positions})
+    if (input >= 0)
+      if (Status status =
+              setWorkInput(static_cast<uint32_t>(input), past, count);
+          !status.isOk())
+        return status;
+  for (auto [input, output] : info->cache) {
+    if (past != 0) {
+      if (Status status = session->feedBack(output, input); !status.isOk())
+        return status;
+      continue;
+    }
+    const Port &port = session->entry().inputs[input];
+    Expected<std::vector<int64_t>> shape = shapeOf(port, past, count);
+    if (!shape)
+      return shape.status();
+    if (elementCount(*shape) != 0)
+      return Status::error("cache input '" + port.name +
+                           "' is not empty without past tokens");
+    if (Status status = session->setInput(input, nullptr, *shape);
+        !status.isOk())
+      return status;
+  }
+  return session->run();
+}
+
+/// Takes the last row of the logits as float32.
+Status LanguageModel::readLogits() {
+  Tensor output = session->output(static_cast<uint32_t>(info->logits));
+  if (output.size() == 0)
+    return Status::error("the model gave no logits");
+  vocabularySize = output.shape().back();
+  logits.resize(static_cast<size_t>(vocabularySize));
+  uint64_t first = output.size() - logits.size();
+  if (output.type() == ElementType::float32())
+    std::memcpy(logits.data(), output.as<float>().data() + first,
+                logits.size() * sizeof(float));
+  else
+    for (size_t i = 0; i < logits.size(); ++i)
+      logits[i] = static_cast<float>(output.numberAt(first + i));
+  return Status::success();
+}
+
+Expected<std::span<const float>>
+LanguageModel::append(std::span<const int32_t> added) {
+  if (added.empty())
+    return Status::error("expected at least one token to append");
+  if (added.size() > limit - std::min<uint64_t>(limit, tokens.size()))
+    return Status::error(
+        "expected at most " + std::to_string(limit) +
+        " tokens in the context, got " +
+        std::to_string(tokens.size() + added.size()) +
+        "; give a shorter text or compile with a larger bound");
+  uint64_t past = tokens.size();
+  tokens.insert(tokens.end(), added.begin(), added.end());
+  Status status;
+  if (!hasCache())
+    status = runChunk(0, tokens.size());
+  while (hasCache() && status.isOk() && past < tokens.size()) {
+    uint64_t count = std::min(chunk, tokens.size() - past);
+    status = runChunk(past, count);
+    past += count;
+  }
+  if (status.isOk())
+    status = readLogits();
+  if (!status.isOk()) {
+    reset(); // the caches no longer match
+    return status;
+  }
+  return std::span<const float>(logits);
+}
+
+//===----------------------------------------------------------------------===//
+// Sampler
+//===----------------------------------------------------------------------===//
+
+Sampler::Sampler(const SamplingOptions &options) : options(options) {
+  uint64_t seed = options.seed;
+  for (uint64_t &word : state) { // splitmix64
+    seed += 0x9e3779b97f4a7c15;
+    uint64_t z = seed;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    word = z ^ (z >> 31);
+  }
+}
+
+double Sampler::uniform() {
+  auto rotate = [](uint64_t x, int k) { return (x << k) | (x >> (64 - k)); };
+  uint64_t result = rotate(state[1] * 5, 7) * 9;
+  uint64_t t = state[1] << 17;
+  state[2] ^= state[0];
+  state[3] ^= state[1];
+  state[1] ^= state[2];
+  state[0] ^= state[3];
+  state[2] ^= t;
+  state[3] = rotate(state[3], 45);
+  return static_cast<double>(result >> 11) * 0x1.0p-53;
+}
+
+int32_t Sampler::choose(std::span<const float> logits) {
+  if (!(options.temperature > 0))
+    return greedy(logits);
+  candidates.clear();
+  for (size_t i = 0; i < logits.size(); ++i)
+    if (logits[i] > -INFINITY) // leaves NaN out, too
+      candidates.emplace_back(logits[i], static_cast<int32_t>(i));
+  if (candidates.empty())
+    return greedy(logits);
+
+  auto isBefore = [](const auto &a, const auto &b) {
+    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  };
+  bool hasTopP = options.topP > 0 && options.topP < 1;
+  size_t keep = candidates.size();
+  if (options.topK > 0)
+    keep = std::min<size_t>(keep, options.topK);
+  if (keep < candidates.size() || hasTopP) {
+    std::partial_sort(candidates.begin(), candidates.begin() + keep,
+                      candidates.end(), isBefore);
+    candidates.resize(keep);
+  }
+
+  float largest = std::max_element(candidates.begin(), candidates.end(),
+                                   [](const auto &a, const auto &b) {
+                                     return a.first < b.first;
+                                   })
+                      ->first;
+  auto weight = [&](float logit) {
+    // inf - inf would be NaN: an infinite logit takes all.
+    return logit == largest ? 1.0
+                            : std::exp((static_cast<double>(logit) - largest) /
+                                       options.temperature);
+  };
+  double total = 0;
+  for (auto [logit, id] : candidates)
+    total += weight(logit);
+  if (hasTopP) {
+    double kept = 0;
+    size_t count = 0;
+    while (count < candidates.size() && kept < options.topP * total)
+      kept += weight(candidates[count++].first);
+    candidates.resize(std::max<size_t>(count, 1));
+    total = kept;
+  }
+  double target = uniform() * total;
+  for (auto [logit, id] : candidates) {
+    target -= weight(logit);
+    if (target < 0)
+      return id;
+  }
+  return candidates.back().second; // rounding used up the last interval
+}
+
+//===----------------------------------------------------------------------===//
+// Generator
+//===----------------------------------------------------------------------===//
+
+const char *nibble::describe(StopReason reason) {
+  switch (reason) {
+  case StopReason::EndOfSequence:
+    return "end of sequence";
+  case StopReason::MaxTokens:
+    return "max tokens";
+  case StopReason::ContextFull:
+    return "context full";
+  case StopReason::Callback:
+    return "by the caller";
+  }
+  return "";
+}
+
+Expected<Generator> Generator::create(Session &session) {
+  Expected<LanguageModel> model = LanguageModel::create(session);
+  if (!model)
+    return model.status();
+  const std::vector<std::byte> &bytes = session.bundle().index().tokenizer;
+  if (bytes.empty())
+    return Status::error("the bundle has no tokenizer; compile the model with "
+                         "a tokenizer.model beside it, or with --tokenizer");
+  Expected<Tokenizer> tokenizer = Tokenizer::fromSentencePiece(bytes);
+  if (!tokenizer)
+    return tokenizer.status().withContext("the bundle's tokenizer");
+  return Generator(model.take(), tokenizer.take());
+}
+
+Expected<GenerateResult> Generator::generate(std::string_view prompt,
+                                             const GenerateOptions &options,
+                                             const Callback &callback) {
+  std::vector<int32_t> ids = tokenizer.encode(prompt);
+  // Text that continues a prompt keeps the space between the two.
+  TextStream stream(tokenizer);
+  for (int32_t id : ids)
+    stream.push(id);
+  if (tokenizer.startId() >= 0)
+    ids.insert(ids.begin(), tokenizer.startId());
+  if (ids.empty())
+    return Status::error("expected a prompt: the tokenizer has no start token "
+                         "to begin with");
+  GenerateResult result;
+  result.promptTokens = ids.size();
+  model.reset();
+  auto start = std::chrono::steady_clock::now();
+  Expected<std::span<const float>> logits = model.append(ids);
+  if (!logits)
+    return logits.status();
+  result.promptSeconds = secondsSince(start);
+
+  start = std::chrono::steady_clock::now();
+  Sampler sampler(options.sampling);
+  while (true) {
+    // Models pad their vocabulary with rows that no token has.
+    int32_t id = sampler.choose(
+        logits->first(std::min(logits->size(), tokenizer.size())));
+    if (id == tokenizer.endId()) {
+      result.reason = StopReason::EndOfSequence;
+      break;
+    }
+    ++result.generatedTokens;
+    std::string text = stream.push(id);
+    if (!text.empty() && !callback(text)) {
+      result.reason = StopReason::Callback;
+      break;
+    }
+    if (result.generatedTokens == options.maxTokens) {
+      result.reason = StopReason::MaxTokens;
+      break;
+    }
+    if (model.length() >= model.capacity()) {
+      result.reason = StopReason::ContextFull;
+      break;
+    }
+    logits = model.append({&id, 1});
+    if (!logits)
+      return logits.status();
+  }
+  result.generateSeconds = secondsSince(start);
+  if (result.reason != StopReason::Callback)
+    if (std::string rest = stream.finish(); !rest.empty())
+      callback(rest);
+  return result;
+}

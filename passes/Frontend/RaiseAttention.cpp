@@ -1,0 +1,469 @@
+//===- RaiseAttention.cpp - Find scaled dot-product attention -------------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// softmax(q k^T * scale + mask) v, on tensors [batch, heads, seq, d], becomes
+// qmodel.attention (Vaswani et al., equation 1). From the product with v the
+// matcher walks up through the softmax to the product of q and k, gathering
+// scales and masks on the way; k and v lose the repetition of their heads.
+//
+// What a mask means is MaskMeaning's business. A mask that is more than causal
+// and padding becomes `bias`, unchanged. Two finite masks are not merged: where
+// both hide, the model adds twice.
+//
+//===----------------------------------------------------------------------===//
+
+#include "MaskMeaning.h"
+#include "Match.h"
+
+#include "nibble/Support/Decline.h"
+#include "nibble/passes/Frontend/Passes.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+#include <cmath>
+
+using namespace mlir;
+
+namespace nibble::frontend {
+#define GEN_PASS_DEF_RAISEATTENTION
+#include "nibble/passes/Frontend/Passes.h.inc"
+
+namespace {
+
+constexpr StringLiteral passName = "onnx-raise-attention";
+
+/// Replacing a score by this or less is the same as adding it: no float32 score
+/// of a model is left after the sum is rounded.
+constexpr double replacingMask = -1e9;
+
+/// A mask on the scores: `added` to them, or where `condition` does not hold
+/// (or does, if `inverted`) replaced by `hidden`.
+struct MaskTerm {
+  Value added;
+  Value condition;
+  bool inverted = false;
+  double hidden = 0;
+  onnx::NodeOp node;
+};
+
+/// q k^T * scale, and the masks on it.
+struct Scores {
+  Value q, kTransposed;
+  double scale = 1;
+  SmallVector<MaskTerm> masks;
+};
+
+/// What attention takes of the masks.
+struct MaskOperands {
+  bool causal = false;
+  SmallVector<MaskBit> keys;
+  double value = -std::numeric_limits<double>::infinity();
+  Value bias;
+};
+
+class AttentionMatcher {
+public:
+  explicit AttentionMatcher(const DimsAnalysis &dims)
+      : dims(dims), reader(dims) {}
+  LogicalResult raise(onnx::NodeOp node, OpBuilder &builder);
+
+private:
+  std::optional<Scores> scoresOf(Value value);
+  /// The keys [batch, heads, total, d] that were transposed.
+  Value transposedBack(Value transposed, onnx::NodeOp node, OpBuilder &builder);
+  Value throughReshapedTranspose(Value transposed);
+  Value withoutRepetition(Value value);
+  bool isCausal(const DimExpr &difference, const Scores &scores);
+  /// Takes `visible` if it is causal and padding only.
+  bool takeFactors(const MaskFactors &visible, const Scores &scores,
+                   MaskOperands &masks);
+  LogicalResult readMasks(const Scores &scores, onnx::NodeOp node,
+                          MaskOperands &masks, OpBuilder &builder);
+  Value keyMask(ArrayRef<MaskBit> bits, onnx::NodeOp node, OpBuilder &builder);
+  Value bitTensor(const MaskBit &bit, onnx::NodeOp node, OpBuilder &builder);
+
+  const DimsAnalysis &dims;
+  MaskReader reader;
+  /// Key masks that were made: layers share them.
+  SmallVector<std::pair<MaskBit, Value>> made;
+};
+
+//===----------------------------------------------------------------------===//
+// Scores
+//===----------------------------------------------------------------------===//
+
+/// The operand and factor of a product or quotient with one number.
+std::optional<std::pair<Value, double>> scaled(Value value) {
+  if (onnx::NodeOp product = nodeOf(value, "Mul"))
+    return eitherWay(
+        product,
+        [](Value a, Value b) -> std::optional<std::pair<Value, double>> {
+          std::optional<double> factor = scalarOf(b);
+          return factor ? std::optional(std::pair(a, *factor)) : std::nullopt;
+        });
+  if (onnx::NodeOp quotient = nodeOf(value, "Div"))
+    if (std::optional<double> divisor = scalarOf(quotient->getOperand(1)))
+      if (*divisor != 0)
+        return std::pair(quotient->getOperand(0), 1 / *divisor);
+  return std::nullopt;
+}
+
+/// Strips scales and casts off `value` into `scale`.
+Value withoutScale(Value value, double &scale) {
+  while (true) {
+    value = throughFloatCasts(value);
+    auto part = scaled(value);
+    if (!part)
+      return value;
+    value = part->first;
+    scale *= part->second;
+  }
+}
+
+std::optional<Scores> AttentionMatcher::scoresOf(Value value) {
+  value = throughFloatCasts(value);
+  if (onnx::NodeOp product = nodeOf(value, "MatMul")) {
+    Scores scores{product->getOperand(0), product->getOperand(1), 1, {}};
+    return scores;
+  }
+  if (auto part = scaled(value)) {
+    std::optional<Scores> inner = scoresOf(part->first);
+    // A scale of masked scores scales the mask too.
+    if (!inner || !inner->masks.empty())
+      return std::nullopt;
+    inner->scale *= part->second;
+    return inner;
+  }
+  auto node = value.getDefiningOp<onnx::NodeOp>();
+  if (!node)
+    return std::nullopt;
+  if (node.is("Add"))
+    return eitherWay(node, [&](Value a, Value b) {
+      std::optional<Scores> inner = scoresOf(a);
+      if (inner)
+        inner->masks.push_back({b, Value(), false, 0, node});
+      return inner;
+    });
+  if (node.is("Where"))
+    for (bool inverted : {false, true}) {
+      Value kept = node->getOperand(inverted ? 2 : 1);
+      std::optional<double> hidden =
+          scalarOf(node->getOperand(inverted ? 1 : 2));
+      if (!hidden || *hidden > replacingMask)
+        continue;
+      std::optional<Scores> inner = scoresOf(kept);
+      if (inner)
+        inner->masks.push_back(
+            {Value(), node->getOperand(0), inverted, *hidden, node});
+      return inner;
+    }
+  return std::nullopt;
+}
+
+//===----------------------------------------------------------------------===//
+// Keys and values
+//===----------------------------------------------------------------------===//
+
+/// Reshape(Transpose(Reshape(k), [0, 2, 1])): a transpose with batch and heads
+/// as one dimension.
+Value AttentionMatcher::throughReshapedTranspose(Value transposed) {
+  onnx::NodeOp outer = nodeOf(transposed, "Reshape");
+  onnx::NodeOp transpose =
+      outer ? nodeOf(outer.input(0), "Transpose") : nullptr;
+  onnx::NodeOp inner =
+      transpose ? nodeOf(transpose.input(0), "Reshape") : nullptr;
+  if (!inner || transpose.intsAttribute("perm") !=
+                    std::optional(SmallVector<int64_t>{0, 2, 1}))
+    return nullptr;
+  Value k = inner.input(0);
+  const auto &from = dims.of(k).shape, &to = dims.of(transposed).shape,
+             &flat = dims.of(inner->getResult(0)).shape;
+  if (!from || !to || !flat || from->size() != 4 || to->size() != 4 ||
+      flat->size() != 3)
+    return nullptr;
+  bool fits = (*from)[0] == (*to)[0] && (*from)[1] == (*to)[1] &&
+              (*from)[2] == (*to)[3] && (*from)[3] == (*to)[2] &&
+              (*flat)[1] == (*from)[2] && (*flat)[2] == (*from)[3];
+  return fits ? k : Value();
+}
+
+Value AttentionMatcher::transposedBack(Value transposed, onnx::NodeOp node,
+                                       OpBuilder &builder) {
+  if (Value k = throughReshapedTranspose(transposed))
+    return k;
+  SmallVector<int64_t> permutation = {0, 1, 3, 2};
+  if (onnx::NodeOp transpose = nodeOf(transposed, "Transpose"))
+    if (auto given = transpose.intsAttribute("perm");
+        given && given->size() == 4) {
+      transposed = transpose->getOperand(0);
+      permutation = *given;
+      std::swap(permutation[2], permutation[3]);
+    }
+  if (permutation == SmallVector<int64_t>{0, 1, 2, 3})
+    return transposed;
+  auto type = cast<RankedTensorType>(transposed.getType());
+  SmallVector<int64_t> shape;
+  for (int64_t dim : permutation)
+    shape.push_back(type.getDimSize(dim));
+  return makeNode(
+      builder, node, "Transpose",
+      RankedTensorType::get(shape, type.getElementType()), transposed,
+      builder.getNamedAttr("perm", builder.getI64ArrayAttr(permutation)));
+}
+
+/// x of Reshape(Expand(Unsqueeze(x))) and the like, where x [batch, kv, total,
+/// d] is repeated to [batch, kv * n, total, d]; else `value`.
+Value AttentionMatcher::withoutRepetition(Value value) {
+  onnx::NodeOp merge = nodeOf(value, "Reshape");
+  auto repeat =
+      merge ? merge.input(0).getDefiningOp<onnx::NodeOp>() : onnx::NodeOp();
+  if (!repeat)
+    return value;
+  bool same = repeat.is("Concat") && llvm::all_equal(repeat->getOperands());
+  if (!repeat.is("Expand") && !repeat.is("Tile") && !same)
+    return value;
+  auto split = repeat.input(0).getDefiningOp<onnx::NodeOp>();
+  if (!split || !(split.is("Unsqueeze") || split.is("Reshape")))
+    return value;
+  Value x = split.input(0);
+  if (rankOf(x) != 4 || rankOf(value) != 4 ||
+      rankOf(repeat->getResult(0)) != 5 || rankOf(split->getResult(0)) != 5)
+    return value;
+  // Expected: [b, kv, t, d] -> [b, kv, 1, t, d] -> [b, kv, n, t, d] ->
+  // [b, kv * n, t, d].
+  std::optional<int64_t> heads = staticDim(x, 1), total = staticDim(value, 1);
+  if (!heads || !total || *heads < 1 || *total % *heads != 0)
+    return value;
+  auto equal = [&](Value a, int64_t i, Value b, int64_t j) {
+    std::optional<DimExpr> left = dimOf(dims, a, i), right = dimOf(dims, b, j);
+    return left && right && *left == *right;
+  };
+  Value five = split->getResult(0), repeated = repeat->getResult(0);
+  for (auto [dim4, dim5] :
+       {std::pair(0, 0), std::pair(1, 1), std::pair(2, 3), std::pair(3, 4)})
+    if (!equal(x, dim4, five, dim5) || !equal(x, dim4, repeated, dim5) ||
+        (dim4 != 1 && !equal(x, dim4, value, dim4)))
+      return value;
+  if (dimOf(dims, five, 2) != DimExpr(1) ||
+      dimOf(dims, repeated, 2) != DimExpr(*total / *heads))
+    return value;
+  return x;
+}
+
+//===----------------------------------------------------------------------===//
+// Masks
+//===----------------------------------------------------------------------===//
+
+bool AttentionMatcher::isCausal(const DimExpr &difference,
+                                const Scores &scores) {
+  std::optional<DimExpr> seq = dimOf(dims, scores.q, 2),
+                         total = dimOf(dims, scores.kTransposed, 3);
+  return seq && total &&
+         difference == coordinate(2) + *total - *seq - coordinate(1);
+}
+
+bool AttentionMatcher::takeFactors(const MaskFactors &visible,
+                                   const Scores &scores, MaskOperands &masks) {
+  MaskOperands taken = masks;
+  for (const MaskFactor &factor : visible) {
+    if (factor.difference && isCausal(*factor.difference, scores))
+      taken.causal = true;
+    else if (!factor.difference && factor.bit.dims.size() == 2 &&
+             (factor.bit.dims[0] == 4 || factor.bit.dims[0] == 0) &&
+             factor.bit.dims[1] == 1)
+      taken.keys.push_back(factor.bit);
+    else
+      return false;
+  }
+  masks = std::move(taken);
+  return true;
+}
+
+LogicalResult AttentionMatcher::readMasks(const Scores &scores,
+                                          onnx::NodeOp node,
+                                          MaskOperands &masks,
+                                          OpBuilder &builder) {
+  bool taken = false;
+  for (const MaskTerm &term : scores.masks) {
+    std::optional<AdditiveMask> mask;
+    if (term.added) {
+      mask = reader.additive(term.added);
+    } else if (auto visible = reader.condition(term.condition, term.inverted)) {
+      mask = AdditiveMask{std::move(*visible), term.hidden};
+    }
+    bool mergeable =
+        mask && mask->hidden < 0 &&
+        (!taken || (std::isinf(mask->hidden) && mask->hidden == masks.value));
+    if (mergeable && takeFactors(mask->visible, scores, masks)) {
+      masks.value = mask->hidden;
+      taken = true;
+      continue;
+    }
+    if (masks.bias)
+      return decline(node, passName,
+                     "more than one mask is neither causal nor padding");
+    masks.bias = term.added;
+    if (!masks.bias) {
+      auto type = cast<RankedTensorType>(RankedTensorType::get(
+          {}, getElementTypeOrSelf(term.node->getResult(0).getType())));
+      auto number = [&](double value) -> Value {
+        return onnx::ConstantOp::create(
+            builder, node.getLoc(), type,
+            DenseElementsAttr::get(
+                type,
+                builder.getFloatAttr(type.getElementType(), value).getValue()));
+      };
+      Value zero = number(0), hidden = number(term.hidden);
+      auto shape = cast<ShapedType>(term.condition.getType());
+      masks.bias =
+          makeNode(builder, node, "Where", shape.clone(type.getElementType()),
+                   {term.condition, term.inverted ? hidden : zero,
+                    term.inverted ? zero : hidden});
+    }
+    (void)decline(node, passName,
+                  "a mask is not only causal and padding: it "
+                  "stays a bias");
+  }
+  return success();
+}
+
+/// The boolean tensor [batch, total] behind `bit`, next to its root, so that it
+/// is there for every layer.
+Value AttentionMatcher::bitTensor(const MaskBit &bit, onnx::NodeOp node,
+                                  OpBuilder &builder) {
+  for (auto &[known, value] : made)
+    if (known == bit)
+      return value;
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPointAfterValue(bit.root);
+  auto type = cast<RankedTensorType>(bit.root.getType());
+  auto boolean = type.clone(builder.getI1Type());
+  Value value = bit.root;
+  if (!bit.compare.empty()) {
+    auto scalar = RankedTensorType::get({}, type.getElementType());
+    Attribute number =
+        isFloat(bit.root)
+            ? Attribute(builder.getFloatAttr(type.getElementType(), bit.scalar))
+            : Attribute(builder.getIntegerAttr(type.getElementType(),
+                                               int64_t(bit.scalar)));
+    Value constant = onnx::ConstantOp::create(
+        builder, node.getLoc(), scalar, DenseElementsAttr::get(scalar, number));
+    value = makeNode(builder, node, bit.compare, boolean, {value, constant});
+  } else if (type != boolean) {
+    constexpr int64_t onnxBool = 9;
+    value = makeNode(
+        builder, node, "Cast", boolean, value,
+        builder.getNamedAttr("to", builder.getI64IntegerAttr(onnxBool)));
+  }
+  if (bit.negated)
+    value = makeNode(builder, node, "Not", boolean, value);
+  made.emplace_back(bit, value);
+  return value;
+}
+
+Value AttentionMatcher::keyMask(ArrayRef<MaskBit> bits, onnx::NodeOp node,
+                                OpBuilder &builder) {
+  Value mask;
+  for (const MaskBit &bit : bits) {
+    Value next = bitTensor(bit, node, builder);
+    mask = mask ? makeNode(builder, node, "And", next.getType(), {mask, next})
+                : next;
+  }
+  return mask;
+}
+
+//===----------------------------------------------------------------------===//
+// The whole
+//===----------------------------------------------------------------------===//
+
+/// The softmax that `value` is, maybe with NaN (rows with nothing to see)
+/// replaced by 0.
+onnx::NodeOp softmaxOf(Value value) {
+  value = throughFloatCasts(value);
+  if (onnx::NodeOp select = nodeOf(value, "Where")) {
+    onnx::NodeOp test = nodeOf(select.input(0), "IsNaN");
+    if (!test || test.input(0) != select.input(2) ||
+        !isScalar(select.input(1), 0))
+      return nullptr;
+    value = throughFloatCasts(select.input(2));
+  }
+  onnx::NodeOp softmax = nodeOf(value, "Softmax");
+  if (!softmax)
+    return nullptr;
+  int64_t rank = rankOf(value);
+  int64_t axis =
+      softmax.intAttribute("axis", softmax.getVersion() < 13 ? 1 : -1);
+  return fromFront(axis, rank) == rank - 1 ? softmax : nullptr;
+}
+
+LogicalResult AttentionMatcher::raise(onnx::NodeOp node, OpBuilder &builder) {
+  if (!node.is("MatMul"))
+    return failure();
+  onnx::NodeOp softmax = softmaxOf(node->getOperand(0));
+  std::optional<Scores> scores =
+      softmax ? scoresOf(softmax.input(0)) : std::nullopt;
+  if (!softmax)
+    return failure();
+  if (!scores)
+    return decline(node, passName,
+                   "no product of queries and keys before the "
+                   "softmax, only scaled and masked");
+  Value v = node->getOperand(1);
+  for (Value operand : {scores->q, scores->kTransposed, v})
+    if (rankOf(operand) != 4)
+      return decline(node, passName,
+                     "expects tensors [batch, heads, seq, d], got rank " +
+                         Twine(rankOf(operand)));
+  double scale = scores->scale;
+  scores->q = withoutScale(scores->q, scale);
+  Value transposed = withoutScale(scores->kTransposed, scale);
+  Value k = withoutScale(transposedBack(transposed, node, builder), scale);
+  v = throughFloatCasts(v);
+  Value fewK = withoutRepetition(k), fewV = withoutRepetition(v);
+  if (staticDim(fewK, 1) == staticDim(fewV, 1)) {
+    k = fewK;
+    v = fewV;
+  }
+  std::optional<int64_t> heads = staticDim(scores->q, 1),
+                         kvHeads = staticDim(k, 1);
+  if (!heads || !kvHeads || *kvHeads < 1 || *heads % *kvHeads != 0 ||
+      staticDim(v, 1) != kvHeads || !staticDim(scores->q, 3) ||
+      !staticDim(v, 3))
+    return decline(node, passName,
+                   "expects static heads and widths, kv_heads dividing heads");
+  MaskOperands masks;
+  if (failed(readMasks(*scores, node, masks, builder)))
+    return failure();
+  auto q = cast<RankedTensorType>(scores->q.getType());
+  auto type = RankedTensorType::get(
+      {q.getDimSize(0), *heads, q.getDimSize(2), *staticDim(v, 3)},
+      getElementTypeOrSelf(node->getResult(0).getType()));
+  Value result = qmodel::AttentionOp::create(
+      builder, node.getLoc(), type, scores->q, k, v,
+      keyMask(masks.keys, node, builder), masks.bias, APFloat(scale),
+      masks.causal, APFloat(masks.value));
+  node->getResult(0).replaceAllUsesWith(result);
+  return success();
+}
+
+struct RaiseAttention : impl::RaiseAttentionBase<RaiseAttention> {
+  void runOnOperation() override {
+    for (auto function : getOperation().getOps<func::FuncOp>()) {
+      DimsAnalysis dims;
+      if (failed(dims.run(function)))
+        return signalPassFailure();
+      AttentionMatcher matcher(dims);
+      rewriteInOrder(function, [&](Operation *op, OpBuilder &builder) {
+        if (auto node = dyn_cast<onnx::NodeOp>(op))
+          (void)matcher.raise(node, builder);
+      });
+    }
+  }
+};
+
+} // namespace
+} // namespace nibble::frontend

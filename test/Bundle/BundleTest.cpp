@@ -1,0 +1,451 @@
+//===- BundleTest.cpp - Reader, writer, hostile files -----------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The golden file comes from make_golden.py, which was written from
+// docs/BundleFormat.md. Every rule of that page has a file that breaks it, and
+// random damage must end in an error or a bundle, never in a crash.
+//
+//===----------------------------------------------------------------------===//
+
+#include "TinyBundle.h"
+
+#include "nibble/Bundle/Format.h"
+
+#include "gtest/gtest.h"
+
+#include <cstring>
+#include <fstream>
+#include <random>
+#include <unistd.h>
+
+using namespace nibble;
+using namespace nibble::bundle;
+using nibble::test::tinyContents;
+
+namespace {
+
+std::string temporaryPath(const std::string &name) {
+  return testing::TempDir() + "nibble-bundle-" + std::to_string(getpid()) +
+         "-" + name;
+}
+
+std::vector<std::byte> readFile(const std::string &path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text((std::istreambuf_iterator<char>(file)),
+                   std::istreambuf_iterator<char>());
+  return test::bytesOf(text);
+}
+
+std::vector<std::byte> write(const BundleContents &contents,
+                             const std::string &name) {
+  std::string path = temporaryPath(name);
+  Status status = writeBundle(path, contents);
+  EXPECT_TRUE(status.isOk()) << status.message();
+  std::vector<std::byte> bytes = readFile(path);
+  unlink(path.c_str());
+  return bytes;
+}
+
+std::vector<std::byte> golden() {
+  return readFile(NIBBLE_TEST_SOURCE "/golden-v1.nbl");
+}
+
+std::string parseError(std::span<const std::byte> bytes) {
+  Expected<std::shared_ptr<const Bundle>> bundle =
+      Bundle::parse(bytes, nullptr);
+  return bundle ? "" : bundle.status().message();
+}
+
+/// What the reader says about contents that the writer would refuse: lays the
+/// file out like the writer, without its checks.
+std::vector<std::byte> layOut(BundleIndex index,
+                              const std::vector<std::byte> &code,
+                              const std::vector<std::byte> &weights) {
+  std::vector<std::byte> encoded = encodeIndex(index);
+  std::vector<std::byte> bytes(headerBytes);
+  auto append = [&](const std::vector<std::byte> &part) {
+    bytes.insert(bytes.end(), part.begin(), part.end());
+  };
+  append(encoded);
+  bytes.resize(*alignUp(bytes.size(), segmentAlignment));
+  append(code);
+  bytes.resize(*alignUp(bytes.size(), segmentAlignment));
+  append(weights);
+  Header header;
+  header.totalBytes = bytes.size();
+  header.indexBytes = encoded.size();
+  header.indexDigest = sha256(encoded);
+  std::vector<std::byte> headerImage = encodeHeader(header);
+  std::copy(headerImage.begin(), headerImage.end(), bytes.begin());
+  return bytes;
+}
+
+/// The golden bundle's parts, to be broken one at a time.
+struct Parts {
+  Parts() {
+    bytes = golden();
+    auto parsed = Bundle::parse(bytes, nullptr);
+    EXPECT_TRUE(bool(parsed)) << parsed.status().message();
+    index = (*parsed)->index();
+    auto image = (*parsed)->code(index.variants[0]);
+    code.assign(image.begin(), image.end());
+    auto first = bytes.begin() + static_cast<long>(index.weightOffset);
+    weights.assign(first, bytes.end());
+  }
+  std::string error() const { return parseError(layOut(index, code, weights)); }
+
+  std::vector<std::byte> bytes, code, weights;
+  BundleIndex index;
+};
+
+/// Sums that protect header and index, as they should be.
+void rehash(std::vector<std::byte> &bytes) {
+  uint64_t indexBytes;
+  std::memcpy(&indexBytes, bytes.data() + 48, 8);
+  if (indexBytes <= bytes.size() - headerBytes) {
+    Digest digest = sha256(std::span(bytes).subspan(headerBytes, indexBytes));
+    std::memcpy(bytes.data() + 56, digest.data(), 32);
+  }
+  Digest digest = sha256(std::span(bytes).first(96));
+  std::memcpy(bytes.data() + 96, digest.data(), 32);
+}
+
+} // namespace
+
+TEST(Bundle, ReadsTheGoldenFile) {
+  auto bundle = Bundle::open(NIBBLE_TEST_SOURCE "/golden-v1.nbl");
+  ASSERT_TRUE(bool(bundle)) << bundle.status().message();
+  const BundleIndex &index = (*bundle)->index();
+  EXPECT_EQ(index.producer, "nibble golden");
+  ASSERT_EQ(index.dims.size(), 3u);
+  EXPECT_EQ(index.dims[1].name, "past");
+  EXPECT_EQ(index.dims[1].min, 0);
+  EXPECT_EQ(index.dims[1].max, 31);
+  ASSERT_EQ(index.weights.size(), 2u);
+  EXPECT_EQ(index.weights[0].bytes, 96u);
+  EXPECT_EQ(index.weights[1].offset, 256u);
+  EXPECT_EQ(index.weights[1].indexLimit, 6u);
+  float value;
+  std::memcpy(&value, (*bundle)->weight(0).data() + 4 * 23, 4);
+  EXPECT_EQ(value, 11.5f);
+  ASSERT_EQ(index.kernels.size(), 2u);
+  EXPECT_EQ(index.kernels[1].name, "finish_2");
+  EXPECT_EQ(index.kernels[1].bufferCount, 3u);
+  EXPECT_EQ(index.kernels[1].scalarCount, 2u);
+  ASSERT_EQ(index.entries.size(), 1u);
+  const EntryPoint &entry = index.entries[0];
+  EXPECT_EQ(entry.inputs[0].type, ElementType::signedInt(64));
+  EXPECT_EQ(entry.outputs[1].shape[1],
+            DimExpr::symbol("past") + DimExpr::symbol("seq"));
+  EXPECT_EQ(entry.checks[0].limit, 6);
+  EXPECT_EQ(entry.arenaBytes, 2048u);
+  ASSERT_EQ(entry.steps.size(), 2u);
+  EXPECT_EQ(entry.steps[0].buffers[3].offset, 256u);
+  EXPECT_EQ(entry.steps[1].results, 2u);
+  EXPECT_EQ(entry.steps[1].after, 0);
+  EXPECT_EQ(entry.steps[1].scalars[0], DimExpr::symbol("past"));
+  EXPECT_EQ(index.variants[0].target, "x86-64-v3");
+  EXPECT_EQ(index.variants[0].kernelOffsets[1], 64u);
+  EXPECT_EQ((*bundle)->code(index.variants[0]).size(), 65u);
+  EXPECT_EQ(index.layers[0].bitsPerWeight, 4.625);
+  ASSERT_TRUE(index.generation.has_value());
+  EXPECT_EQ(index.generation->attentionMask, -1);
+  EXPECT_EQ(index.generation->cache[0].first, 1u);
+  EXPECT_EQ(index.tokenizer, test::bytesOf("TOK"));
+  EXPECT_TRUE((*bundle)->verifyWeights().isOk());
+}
+
+TEST(Bundle, WritesTheGoldenFile) {
+  EXPECT_TRUE(write(tinyContents(), "golden") == golden());
+}
+
+TEST(Bundle, WritesWhatItRead) {
+  Parts parts;
+  BundleContents contents = tinyContents();
+  contents.index = parts.index;
+  EXPECT_TRUE(write(contents, "again") == golden());
+}
+
+TEST(Bundle, OpensAnExecutable) {
+  BundleContents contents = tinyContents();
+  std::vector<std::byte> runner = test::bytesOf("#!/bin/sh\nexit 0\n");
+  contents.runner = runner;
+  std::string path = temporaryPath("exe");
+  ASSERT_TRUE(writeBundle(path, contents).isOk());
+  EXPECT_EQ(access(path.c_str(), X_OK), 0);
+  auto bundle = Bundle::open(path);
+  ASSERT_TRUE(bool(bundle)) << bundle.status().message();
+  EXPECT_EQ((*bundle)->fileBytes(), golden().size());
+  EXPECT_TRUE((*bundle)->verifyWeights().isOk());
+
+  // A trailer that is damaged, or names another place, is refused.
+  std::vector<std::byte> bytes = readFile(path);
+  for (size_t at = bytes.size() - 56; at < bytes.size(); ++at) {
+    bytes[at] ^= std::byte{1};
+    Expected<std::optional<Trailer>> trailer = decodeTrailer(bytes);
+    EXPECT_FALSE(bool(trailer)) << "byte " << at;
+    bytes[at] ^= std::byte{1};
+  }
+  unlink(path.c_str());
+}
+
+TEST(Bundle, RefusesOtherFiles) {
+  EXPECT_NE(parseError({}).find("less than its header"), std::string::npos);
+  std::vector<std::byte> zeros(4096);
+  EXPECT_NE(parseError(zeros).find("expected a Nibble bundle"),
+            std::string::npos);
+  EXPECT_FALSE(bool(Bundle::open("/nonexistent/model.nbl")));
+  EXPECT_FALSE(bool(Bundle::open(NIBBLE_TEST_SOURCE)));
+}
+
+TEST(Bundle, RefusesOtherVersionsAndFeatures) {
+  std::vector<std::byte> bytes = golden();
+  bytes[8] = std::byte{2};
+  EXPECT_NE(parseError(bytes).find("expected bundle version 1, found 2"),
+            std::string::npos);
+  bytes[8] = std::byte{1};
+  bytes[16] = std::byte{4};
+  rehash(bytes);
+  EXPECT_NE(parseError(bytes).find("needs features"), std::string::npos);
+  bytes[16] = std::byte{0};
+  bytes[24] = std::byte{4}; // optional: ignored
+  rehash(bytes);
+  EXPECT_EQ(parseError(bytes), "");
+}
+
+TEST(Bundle, RefusesEveryTruncationAndExtension) {
+  std::vector<std::byte> bytes = golden();
+  for (size_t size = 0; size < bytes.size(); size += size < 4096 ? 1 : 4093) {
+    std::vector<std::byte> part(bytes.begin(), bytes.begin() + size);
+    EXPECT_NE(parseError(part), "") << size;
+  }
+  bytes.push_back(std::byte{0});
+  EXPECT_NE(parseError(bytes), "");
+}
+
+TEST(Bundle, RefusesTruncatedIndices) {
+  Parts parts;
+  std::vector<std::byte> encoded = encodeIndex(parts.index);
+  for (size_t size = 0; size < encoded.size(); ++size)
+    EXPECT_FALSE(bool(decodeIndex(std::span(encoded).first(size)))) << size;
+  encoded.push_back(std::byte{0});
+  EXPECT_FALSE(bool(decodeIndex(encoded)));
+}
+
+TEST(Bundle, VerifyFindsEveryChangedWeightByte) {
+  std::vector<std::byte> bytes = golden();
+  for (size_t at = 131072; at < bytes.size(); ++at) {
+    bytes[at] ^= std::byte{0x20};
+    auto bundle = Bundle::parse(bytes, nullptr);
+    // Indices out of range are found when the bundle is opened.
+    if (bundle) {
+      EXPECT_FALSE((*bundle)->verifyWeights().isOk()) << at;
+    } else {
+      EXPECT_NE(bundle.status().message().find("weight 'order'"),
+                std::string::npos)
+          << bundle.status().message();
+    }
+    bytes[at] ^= std::byte{0x20};
+  }
+}
+
+TEST(Bundle, EachRuleIsChecked) {
+  struct Case {
+    const char *name;
+    void (*damage)(Parts &parts);
+    const char *text;
+  };
+  auto exp = [](const char *text) { return *DimExpr::parse(text); };
+  static auto expression = exp;
+  const Case cases[] = {
+      {"R1 twice", [](Parts &p) { p.index.dims[1].name = "seq"; }, "twice"},
+      {"R1 order", [](Parts &p) { p.index.dims[0].min = 3; }, "bounds 3 to 2"},
+      {"R1 negative", [](Parts &p) { p.index.dims[1].min = -1; }, "bounds -1"},
+      {"R1 name", [](Parts &p) { p.index.dims[0].name = "a\nb"; },
+       "control character"},
+      {"R2 place", [](Parts &p) { p.index.variants[0].offset += 65536; },
+       "starts at"},
+      {"R2 size", [](Parts &p) { p.index.variants[0].bytes = UINT64_MAX; },
+       "does not fit"},
+      {"R2 weights", [](Parts &p) { p.index.weightOffset = 1; }, "starts at"},
+      {"R2 weight bytes",
+       [](Parts &p) { p.index.weightBytes = UINT64_MAX - 100; },
+       "does not fit"},
+      {"R2 short", [](Parts &p) { p.index.weightBytes -= 256; }, "ends at"},
+      {"R3 count", [](Parts &p) { p.index.variants[0].kernelOffsets = {0}; },
+       "expected 2"},
+      {"R3 outside",
+       [](Parts &p) { p.index.variants[0].kernelOffsets[1] = 65; }, "behind"},
+      {"R3 hash", [](Parts &p) { p.code[0] = std::byte{0}; }, "hash"},
+      {"R3 twice",
+       [](Parts &p) { p.index.variants.push_back(p.index.variants[0]); },
+       "twice"},
+      {"R4 place", [](Parts &p) { p.index.weights[1].offset = 512; },
+       "starts at"},
+      {"R4 overlap", [](Parts &p) { p.index.weights[1].offset = 0; },
+       "starts at"},
+      {"R4 size", [](Parts &p) { p.index.weights[1].bytes = UINT64_MAX - 100; },
+       "does not fit"},
+      {"R4 width", [](Parts &p) { p.index.weights[1].indexBits = 12; },
+       "expected 8, 16, 32 or 64"},
+      {"R4 index", [](Parts &p) { p.weights[256] = std::byte{6}; },
+       "index 6 is not below 6"},
+      {"R4 negative", [](Parts &p) { p.weights[259] = std::byte{0x80}; },
+       "is not below 6"},
+      {"R5 type",
+       [](Parts &p) {
+         p.index.entries[0].inputs[0].type = ElementType::signedInt(4);
+       },
+       "element type"},
+      {"R5 rank",
+       [](Parts &p) { p.index.entries[0].outputs[0].shape.resize(9); },
+       "at most 8"},
+      {"R5 size",
+       [](Parts &p) {
+         p.index.entries[0].outputs[0].shape = {1ll << 31, 1ll << 31, 2};
+       },
+       "2^63"},
+      {"R5 twice",
+       [](Parts &p) { p.index.entries[0].inputs[1].name = "input_ids"; },
+       "twice"},
+      {"R5 dimension",
+       [](Parts &p) {
+         p.index.entries[0].inputs[0].shape[0] = expression("other");
+       },
+       "other"},
+      {"R6 kernel", [](Parts &p) { p.index.entries[0].steps[0].kernel = 2; },
+       "no kernel 2"},
+      {"R6 buffers",
+       [](Parts &p) { p.index.entries[0].steps[0].buffers.pop_back(); },
+       "takes 4 buffers"},
+      {"R6 scalars", [](Parts &p) { p.index.entries[0].steps[1].scalars = {}; },
+       "and 2 scalars"},
+      {"R6 results", [](Parts &p) { p.index.entries[0].steps[0].results = 5; },
+       "more results"},
+      {"R6 after", [](Parts &p) { p.index.entries[0].steps[1].after = 1; },
+       "waits for step 1"},
+      {"R7 symbol",
+       [](Parts &p) {
+         p.index.entries[0].steps[0].tasks = expression("other");
+       },
+       "other"},
+      {"R8 arena", [](Parts &p) { p.index.entries[0].arenaBytes = 1279; },
+       "not inside the arena"},
+      {"R8 aligned",
+       [](Parts &p) { p.index.entries[0].steps[0].buffers[3].offset = 64; },
+       "multiple of 256"},
+      {"R8 overflow",
+       [](Parts &p) {
+         p.index.entries[0].steps[0].buffers[3].offset = UINT64_MAX - 255;
+       },
+       "not inside the arena"},
+      {"R8 weight",
+       [](Parts &p) { p.index.entries[0].steps[0].buffers[1].bytes = 97; },
+       "reads 97 bytes"},
+      {"R8 no weight",
+       [](Parts &p) { p.index.entries[0].steps[0].buffers[1].index = 2; },
+       "no weight 2"},
+      {"R8 no input",
+       [](Parts &p) { p.index.entries[0].steps[0].buffers[0].index = 2; },
+       "no input 2"},
+      {"R8 written weight",
+       [](Parts &p) { p.index.entries[0].steps[0].results = 2; }, "written"},
+      {"R9 entry", [](Parts &p) { p.index.generation->entry = "x"; }, "'x'"},
+      {"R9 port", [](Parts &p) { p.index.generation->tokens = 2; },
+       "not there"},
+      {"R9 tokens", [](Parts &p) { p.index.generation->tokens = -1; },
+       "not there"},
+      {"R9 cache", [](Parts &p) { p.index.generation->cache[0].second = 7; },
+       "cache that is not there"},
+      {"R9 type", [](Parts &p) { p.index.generation->cache[0].first = 0; },
+       "differ in type"},
+      {"R9 dimension", [](Parts &p) { p.index.generation->pastDim = ""; },
+       "past dimension"},
+      {"R10 input", [](Parts &p) { p.index.entries[0].checks[0].input = 2; },
+       "names input 2"},
+      {"R10 type", [](Parts &p) { p.index.entries[0].checks[0].input = 1; },
+       "expects integers"},
+      {"R10 order", [](Parts &p) { p.index.entries[0].checks[0].min = 7; },
+       "minimum above"},
+  };
+  EXPECT_EQ(Parts().error(), "");
+  for (const Case &each : cases) {
+    Parts parts;
+    each.damage(parts);
+    EXPECT_NE(parts.error().find(each.text), std::string::npos)
+        << each.name << ": " << parts.error();
+  }
+}
+
+TEST(Bundle, WriterRefusesWhatTheReaderWould) {
+  BundleContents contents = tinyContents();
+  contents.index.entries[0].steps[0].kernel = 9;
+  std::string path = temporaryPath("refused");
+  Status status = writeBundle(path, contents);
+  EXPECT_NE(status.message().find("no kernel 9"), std::string::npos);
+  EXPECT_NE(access(path.c_str(), F_OK), 0) << "left a file behind";
+}
+
+TEST(Bundle, NonZeroPaddingIsRefused) {
+  std::vector<std::byte> bytes = golden();
+  bytes[65535] = std::byte{1}; // between index and code
+  EXPECT_NE(parseError(bytes).find("between its segments"), std::string::npos);
+  bytes = golden();
+  bytes[131071] = std::byte{1}; // between code and weights
+  EXPECT_NE(parseError(bytes).find("between its segments"), std::string::npos);
+}
+
+/// Random damage. With fresh checksums it reaches the checks behind them.
+static void mutate(bool withChecksums, unsigned count) {
+  const std::vector<std::byte> original = golden();
+  uint64_t indexBytes;
+  std::memcpy(&indexBytes, original.data() + 48, 8);
+  std::mt19937 random(withChecksums ? 7 : 8);
+  unsigned accepted = 0;
+  for (unsigned round = 0; round < count; ++round) {
+    std::vector<std::byte> bytes = original;
+    unsigned changes = 1 + random() % 3;
+    for (unsigned i = 0; i < changes; ++i) {
+      size_t at = random() % (headerBytes + indexBytes);
+      switch (random() % 4) {
+      case 0:
+        bytes[at] = static_cast<std::byte>(random());
+        break;
+      case 1:
+        bytes[at] ^= static_cast<std::byte>(1u << random() % 8);
+        break;
+      case 2: // an interesting number
+        for (size_t j = at; j < at + 4 && j < bytes.size(); ++j)
+          bytes[j] = std::byte{0xff};
+        break;
+      case 3: { // bytes from elsewhere in the index
+        size_t from = random() % (headerBytes + indexBytes);
+        std::memmove(bytes.data() + at, bytes.data() + from,
+                     std::min<size_t>(random() % 32, bytes.size() - at));
+        break;
+      }
+      }
+    }
+    if (withChecksums)
+      rehash(bytes);
+    auto bundle = Bundle::parse(bytes, nullptr);
+    if (!bundle)
+      continue;
+    ++accepted;
+    (void)(*bundle)->verifyWeights().isOk();
+  }
+  // A name or a scheme may be changed without any harm; most fields may not.
+  if (withChecksums)
+    EXPECT_LT(accepted, count / 2);
+  else
+    EXPECT_LT(accepted, count / 100 + 1);
+}
+
+TEST(Bundle, RandomDamageIsFound) { mutate(/*withChecksums=*/false, 1000); }
+TEST(Bundle, RandomDamageWithChecksumsNeverCrashes) {
+  mutate(/*withChecksums=*/true, 3000);
+}

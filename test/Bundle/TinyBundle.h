@@ -1,0 +1,102 @@
+//===- TinyBundle.h - A small bundle with everything in it ------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The contents of golden-v1.nbl, spelled a second time (the first is
+// make_golden.py).
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_TEST_BUNDLE_TINYBUNDLE_H
+#define NIBBLE_TEST_BUNDLE_TINYBUNDLE_H
+
+#include "nibble/Bundle/Bundle.h"
+
+namespace nibble::test {
+
+inline std::vector<std::byte> bytesOf(std::string_view text) {
+  const auto *data = reinterpret_cast<const std::byte *>(text.data());
+  return {data, data + text.size()};
+}
+
+inline BundleContents tinyContents() {
+  using Kind = BufferRef::Kind;
+  DimExpr batch = DimExpr::symbol("batch"), seq = DimExpr::symbol("seq"),
+          past = DimExpr::symbol("past");
+  BundleContents contents;
+  BundleIndex &index = contents.index;
+  index.producer = "nibble golden";
+  index.dims = {{"batch", 1, 2}, {"past", 0, 31}, {"seq", 1, 32}};
+  index.weights.resize(2);
+  index.weights[0].name = "table";
+  index.weights[1].name = "order";
+  index.weights[1].indexLimit = 6;
+  index.kernels = {{"gather_1", 4, 1}, {"finish_2", 3, 2}};
+
+  EntryPoint &entry = index.entries.emplace_back();
+  entry.name = "main";
+  entry.inputs = {{"input_ids", ElementType::signedInt(64), {batch, seq}},
+                  {"past_0", ElementType::float32(), {batch, past}}};
+  entry.outputs = {{"logits", ElementType::float32(), {batch, seq, 6}},
+                   {"present_0", ElementType::float32(), {batch, past + seq}}};
+  entry.checks = {{0, 0, 6}};
+  entry.arenaBytes = 2048;
+  Step gather;
+  gather.kernel = 0;
+  gather.buffers = {{Kind::Input, 0, 0, batch * seq * 8},
+                    {Kind::Weight, 0, 0, 96},
+                    {Kind::Weight, 1, 0, 12},
+                    {Kind::Arena, 0, 256, batch * seq * 16}};
+  gather.scalars = {seq};
+  gather.tasks = batch;
+  Step finish;
+  finish.kernel = 1;
+  finish.buffers = {{Kind::Arena, 0, 256, batch * seq * 16},
+                    {Kind::Output, 0, 0, batch * seq * 24},
+                    {Kind::Output, 1, 0, batch * (past + seq) * 4}};
+  finish.results = 2;
+  finish.scalars = {past, seq};
+  finish.tasks = batch;
+  finish.after = 0;
+  entry.steps = {gather, finish};
+
+  CodeVariant &variant = index.variants.emplace_back();
+  variant.target = "x86-64-v3";
+  variant.kernelOffsets = {0, 64};
+  std::vector<std::byte> image(65, std::byte{0xcc});
+  image.front() = image.back() = std::byte{0xc3};
+  contents.images = {image};
+
+  LayerInfo &layer = index.layers.emplace_back();
+  layer = {"layers.0.q", "linear", "ui4 1x32", 24, 4.625};
+  GenerationInfo &generation = index.generation.emplace();
+  generation.entry = "main";
+  generation.tokens = 0;
+  generation.logits = 0;
+  generation.cache = {{1, 1}};
+  generation.sequenceDim = "seq";
+  generation.pastDim = "past";
+  index.tokenizer = bytesOf("TOK");
+
+  contents.weightBytes = [](uint32_t weight) -> Expected<Tensor> {
+    if (weight == 0) {
+      Tensor table = Tensor::allocate(ElementType::float32(), {6, 4});
+      for (int i = 0; i < 24; ++i)
+        table.asMutable<float>()[i] = static_cast<float>(i) / 2;
+      return table;
+    }
+    Tensor order = Tensor::allocate(ElementType::signedInt(32), {3});
+    order.asMutable<int32_t>()[0] = 5;
+    order.asMutable<int32_t>()[1] = 0;
+    order.asMutable<int32_t>()[2] = 2;
+    return order;
+  };
+  return contents;
+}
+
+} // namespace nibble::test
+
+#endif // NIBBLE_TEST_BUNDLE_TINYBUNDLE_H

@@ -1,0 +1,142 @@
+//===- CApiTest.cpp - The runtime from C ------------------------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "TestBundle.h"
+
+#include "nibble-c/runtime.h"
+
+#include "gtest/gtest.h"
+
+#include <cstring>
+#include <thread>
+#include <unistd.h>
+
+using namespace nibble::test;
+
+namespace {
+
+struct Handles {
+  explicit Handles(const nibble::BundleContents &contents,
+                   const char *entry = nullptr) {
+    std::string path = writeTemporary(contents);
+    EXPECT_EQ(nibble_bundle_open(path.c_str(), &bundle), NIBBLE_OK)
+        << nibble_error_text();
+    unlink(path.c_str());
+    nibble_session_options options = {};
+    options.entry = entry;
+    options.threads = 1;
+    EXPECT_EQ(nibble_session_create(bundle, &options, &session), NIBBLE_OK)
+        << nibble_error_text();
+  }
+  ~Handles() {
+    nibble_session_destroy(session);
+    nibble_bundle_close(bundle);
+  }
+  nibble_bundle *bundle = nullptr;
+  nibble_session *session = nullptr;
+};
+
+bool errorHas(const char *text) {
+  return std::strstr(nibble_error_text(), text) != nullptr;
+}
+
+} // namespace
+
+TEST(CApi, RunsAnEntryPoint) {
+  Handles handles(arithmeticContents(), "twice");
+  nibble_session *session = handles.session;
+  EXPECT_EQ(nibble_session_input_count(session), 1u);
+  EXPECT_EQ(nibble_session_output_count(session), 1u);
+  nibble_port port;
+  ASSERT_EQ(nibble_session_input_port(session, 0, &port), NIBBLE_OK);
+  EXPECT_STREQ(port.name, "x");
+  EXPECT_EQ(port.type, NIBBLE_FLOAT32);
+  EXPECT_EQ(port.rank, 2u);
+  EXPECT_STREQ(port.dims[0], "rows");
+  EXPECT_STREQ(port.dims[1], "3");
+  EXPECT_EQ(port.min[0], 0);
+  EXPECT_EQ(port.max[0], 64);
+  EXPECT_EQ(port.max[1], 3);
+
+  float x[] = {1, 2, 3, 4, 5, 6};
+  int64_t shape[] = {2, 3};
+  nibble_tensor y;
+  EXPECT_EQ(nibble_session_output(session, "y", &y), NIBBLE_ERROR_USAGE);
+  EXPECT_EQ(nibble_session_run(session), NIBBLE_ERROR_USAGE);
+  EXPECT_TRUE(errorHas("'x' is not set"));
+  ASSERT_EQ(nibble_session_set_input(session, "x", x, shape, 2), NIBBLE_OK);
+  ASSERT_EQ(nibble_session_run(session), NIBBLE_OK) << nibble_error_text();
+  ASSERT_EQ(nibble_session_output(session, "y", &y), NIBBLE_OK);
+  EXPECT_EQ(y.rank, 2u);
+  EXPECT_EQ(y.shape[0], 2);
+  EXPECT_EQ(y.bytes, 24u);
+  EXPECT_EQ(static_cast<const float *>(y.data)[5], 24.0f);
+  EXPECT_EQ(nibble_session_output(session, "z", &y), NIBBLE_ERROR_INPUT);
+  EXPECT_EQ(nibble_bundle_verify(handles.bundle), NIBBLE_OK);
+}
+
+TEST(CApi, ReportsErrors) {
+  nibble_bundle *bundle;
+  EXPECT_EQ(nibble_bundle_open("/nonexistent.nbl", &bundle),
+            NIBBLE_ERROR_INPUT);
+  EXPECT_EQ(bundle, nullptr);
+  EXPECT_TRUE(errorHas("/nonexistent.nbl"));
+  EXPECT_EQ(nibble_bundle_open(nullptr, &bundle), NIBBLE_ERROR_USAGE);
+  EXPECT_EQ(nibble_bundle_open("x", nullptr), NIBBLE_ERROR_USAGE);
+  EXPECT_EQ(nibble_session_run(nullptr), NIBBLE_ERROR_USAGE);
+  nibble_session_destroy(nullptr);
+  nibble_bundle_close(nullptr);
+  // The text belongs to the thread.
+  std::thread([] { EXPECT_STREQ(nibble_error_text(), ""); }).join();
+
+  Handles handles(arithmeticContents(), "twice");
+  nibble_session_options options = {};
+  options.variant = "none";
+  nibble_session *session;
+  EXPECT_EQ(nibble_session_create(handles.bundle, &options, &session),
+            NIBBLE_ERROR_RESOURCE);
+  nibble_port port;
+  EXPECT_EQ(nibble_session_input_port(handles.session, 1, &port),
+            NIBBLE_ERROR_USAGE);
+  int64_t shape[] = {65, 3};
+  EXPECT_EQ(nibble_session_set_input(handles.session, "x", shape, shape, 2),
+            NIBBLE_ERROR_INPUT);
+  EXPECT_EQ(nibble_session_set_input(handles.session, "x", shape, nullptr, 2),
+            NIBBLE_ERROR_USAGE);
+  // More dimensions than a tensor can have.
+  std::vector<int64_t> many(100, 1);
+  EXPECT_EQ(nibble_session_set_input(handles.session, "x", shape, many.data(),
+                                     many.size()),
+            NIBBLE_ERROR_INPUT);
+}
+
+TEST(CApi, Generates) {
+  Handles handles(languageModelContents(/*withCache=*/true));
+  nibble_generate_options options = {};
+  options.max_tokens = 3;
+  std::string text;
+  auto append = [](const char *part, size_t bytes, void *context) {
+    static_cast<std::string *>(context)->append(part, bytes);
+    return 0;
+  };
+  nibble_generate_result result;
+  ASSERT_EQ(
+      nibble_generate(handles.session, "bad", &options, append, &text, &result),
+      NIBBLE_OK)
+      << nibble_error_text();
+  EXPECT_EQ(text, expectedText("bad", 3));
+  EXPECT_EQ(result.prompt_tokens, 4u);
+  EXPECT_EQ(result.generated_tokens, 3u);
+  EXPECT_EQ(result.reason, NIBBLE_STOP_MAX_TOKENS);
+  EXPECT_EQ(
+      nibble_generate(handles.session, "", nullptr, nullptr, nullptr, nullptr),
+      NIBBLE_ERROR_USAGE);
+
+  Handles other(arithmeticContents(), "twice");
+  EXPECT_EQ(nibble_generate(other.session, "", nullptr, append, &text, nullptr),
+            NIBBLE_ERROR_INPUT);
+}

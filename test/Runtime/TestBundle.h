@@ -1,0 +1,43 @@
+//===- TestBundle.h - Bundles with hand-written kernels ---------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// What a compiler would make, without one: the kernels of kernels.c, compiled
+// by the C compiler, and programs spelled by hand.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_TEST_RUNTIME_TESTBUNDLE_H
+#define NIBBLE_TEST_RUNTIME_TESTBUNDLE_H
+
+#include "nibble/Bundle/Bundle.h"
+
+namespace nibble::test {
+
+/// Tokens of the language model below.
+constexpr int64_t vocabulary = 19;
+/// Most tokens in its past, or in a sequence.
+constexpr int64_t maxPast = 40, maxSequence = 16;
+
+/// Entry points "twice" (y = 4 x through the arena; rows up to 64, 3 columns)
+/// and "lookup" (rows of a table of 5 x 2).
+BundleContents arithmeticContents();
+
+/// Entry point "main": a language model with tokens, mask, positions, and a
+/// cache if asked for, and a tokenizer of the letters a to p.
+BundleContents languageModelContents(bool withCache);
+
+/// The text that the model continues `prompt` with; computed here, without the
+/// runtime: the sum of all tokens plus the position, modulo the vocabulary.
+std::string expectedText(const std::string &prompt, size_t maxTokens);
+
+/// Writes contents to a new temporary file and gives its path.
+std::string writeTemporary(const BundleContents &contents);
+std::shared_ptr<const Bundle> openTemporary(const BundleContents &contents);
+
+} // namespace nibble::test
+
+#endif // NIBBLE_TEST_RUNTIME_TESTBUNDLE_H

@@ -1,0 +1,257 @@
+//===- quant-compile.cpp - A model to a bundle or an executable -----------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Options to a recipe, the recipe to a pipeline, the pipeline's result to a
+// file. All of the work is in lib/Compiler and codegen/Emit.
+//
+//===----------------------------------------------------------------------===//
+
+#include "nibble/Base/OutputFile.h"
+#include "nibble/Compiler/Pipelines.h"
+#include "nibble/Compiler/Register.h"
+#include "nibble/Compiler/Session.h"
+#include "nibble/Support/WeightStore.h"
+#include "nibble/codegen/CPU/Kernels.h"
+#include "nibble/codegen/Emit/EmitBundle.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/SmallString.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+using namespace mlir;
+using namespace nibble;
+
+namespace {
+
+enum class Emit { Bundle, Exe, Mlir, Llvm, Asm };
+
+struct Options {
+  std::string input, output, tokenizer, report;
+  std::vector<std::string> dims, targets{"x86-64-v3"};
+  Recipe recipe;
+  Emit emit = Emit::Bundle;
+  bool printPipeline = false, quiet = false;
+};
+
+int fail(const std::string &message) {
+  llvm::errs() << "error: " << message << "\n";
+  return 1;
+}
+
+int fail(const Status &status) { return fail(status.message()); }
+
+/// A program that is installed beside this one.
+std::string sibling(const char *argv0, const char *name) {
+  static int anchor;
+  SmallString<256> path(llvm::sys::fs::getMainExecutable(argv0, &anchor));
+  llvm::sys::path::remove_filename(path);
+  llvm::sys::path::append(path, name);
+  return path.str().str();
+}
+
+Status writeText(const std::string &path, const std::string &text) {
+  if (path == "-") {
+    llvm::outs() << text;
+    return Status::success();
+  }
+  nibble::Expected<OutputFile> out = OutputFile::create(path);
+  if (!out)
+    return out.status();
+  if (Status status = out->write(text); !status.isOk())
+    return status;
+  return out->commit();
+}
+
+std::string reportJson(const Options &options, const std::string &pipeline,
+                       const std::vector<LayerSummary> &layers) {
+  nlohmann::ordered_json report;
+  report["producer"] = "nibble " NIBBLE_VERSION;
+  report["input"] = options.input;
+  report["recipe"] = options.recipe.name;
+  report["pipeline"] = pipeline;
+  report["layers"] = nlohmann::ordered_json::array();
+  for (const LayerSummary &layer : layers)
+    report["layers"].push_back({{"id", layer.id},
+                                {"kind", layer.kind},
+                                {"out", layer.out},
+                                {"in", layer.in},
+                                {"quantized", layer.quantized},
+                                {"scheme", layer.scheme},
+                                {"reason", layer.reason},
+                                {"bits_per_weight", layer.bitsPerWeight}});
+  return report.dump(2) + "\n";
+}
+
+void declare(CLI::App &app, Options &options) {
+  app.set_version_flag("--version", "quant-compile " NIBBLE_VERSION);
+  app.add_option("model", options.input, "model.onnx, or IR from quant-import")
+      ->required();
+  app.add_option("-o,--output", options.output, "file to write");
+  app.add_option("--recipe", options.recipe.name,
+                 "what to quantize and how (default: float32, nothing)");
+  app.add_option("--dim", options.dims,
+                 "bounds of a dimension, NAME=MIN..MAX or NAME=N; repeat")
+      ->allow_extra_args(false);
+  app.add_option("--target", options.targets,
+                 "instruction sets, separated by commas")
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("--group-size", options.recipe.groupSize,
+                 "inputs per scale; 0: one scale per output channel")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--include", options.recipe.include,
+                 "quantize only layers whose id matches this regular expression");
+  app.add_option("--exclude", options.recipe.exclude,
+                 "do not quantize layers whose id matches");
+  app.add_option("--quantize-head", options.recipe.headBits,
+                 "quantize the output head too, in this many bits")
+      ->check(CLI::Range(2, 8));
+  app.add_option("--quantize-embedding", options.recipe.embeddingBits,
+                 "quantize embeddings too, in this many bits")
+      ->check(CLI::Range(2, 8));
+  app.add_option("--tokenizer", options.tokenizer,
+                 "SentencePiece model to put into the bundle");
+  app.add_option("--emit", options.emit, "what to write")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, Emit>{{"bundle", Emit::Bundle},
+                                      {"exe", Emit::Exe},
+                                      {"mlir", Emit::Mlir},
+                                      {"llvm", Emit::Llvm},
+                                      {"asm", Emit::Asm}}));
+  app.add_option("--report", options.report,
+                 "JSON file: every layer, its scheme and bits");
+  app.add_flag("--print-pipeline", options.printPipeline,
+               "print what the recipe stands for, and stop");
+  app.add_flag("-q,--quiet", options.quiet, "no table of layers");
+  std::string list = "Recipes:\n";
+  for (const RecipeInfo &recipe : recipes())
+    list += "  " + recipe.name + std::string(12 - std::min<size_t>(
+                                                      recipe.name.size(), 11),
+                                             ' ') +
+            recipe.description + "\n";
+  app.footer(list +
+             "\nExample:\n  quant-compile model.onnx --recipe=w4a16-rtn "
+             "--dim batch=1..4 --dim sequence=1..512 -o model.nbl\n");
+}
+
+int writeResult(ModuleOp module, const Options &options, const char *argv0) {
+  if (options.emit == Emit::Mlir) {
+    std::string text;
+    llvm::raw_string_ostream stream(text);
+    module.print(stream);
+    stream << "\n";
+    Status status = writeText(options.output, text);
+    return status.isOk() ? 0 : fail(status);
+  }
+  std::string helper = sibling(argv0, "nibble-codegen");
+  if (options.emit == Emit::Llvm || options.emit == Emit::Asm) {
+    FailureOr<LoweredKernels> kernels = lowerKernels(module);
+    if (failed(kernels))
+      return 1;
+    std::string text;
+    if (options.emit == Emit::Llvm) {
+      FailureOr<std::string> printed = printLlvm(*kernels);
+      if (failed(printed))
+        return 1;
+      text = *printed;
+    } else {
+      FailureOr<CodeImage> image = compileImage(
+          *kernels, options.targets.front(), helper, /*emitAssembly=*/true);
+      if (failed(image))
+        return 1;
+      text.assign(reinterpret_cast<const char *>(image->bytes.data()),
+                  image->bytes.size());
+    }
+    Status status = writeText(options.output, text);
+    return status.isOk() ? 0 : fail(status);
+  }
+  EmitOptions emit;
+  emit.output = options.output;
+  emit.targets = options.targets;
+  emit.helper = helper;
+  emit.tokenizer = options.tokenizer;
+  if (options.emit == Emit::Exe)
+    emit.runner = sibling(argv0, "nibble-runner");
+  return succeeded(emitBundle(module, emit)) ? 0 : 1;
+}
+
+int compile(const Options &options, const char *argv0) {
+  nibble::Expected<std::string> pipeline = recipePipeline(options.recipe);
+  if (!pipeline)
+    return fail(pipeline.status());
+  if (options.printPipeline) {
+    llvm::outs() << *pipeline << "\n";
+    return 0;
+  }
+  for (const std::string &target : options.targets)
+    if (!llvm::is_contained(cpuTargets(), target))
+      return fail("expects a target of " +
+                  llvm::join(cpuTargets(), ", ") + "; got '" + target + "'");
+  ImportOptions import;
+  for (const std::string &dim : options.dims)
+    if (Status status = parseDim(dim, import.bounds); !status.isOk())
+      return fail(status);
+
+  CompilerSession session;
+  OwningOpRef<ModuleOp> module = session.load(options.input, import);
+  if (!module)
+    return 1;
+  if (options.emit == Emit::Mlir && options.output != "-") {
+    std::string folder = options.output + ".weights";
+    if (std::error_code error = llvm::sys::fs::create_directories(folder))
+      return fail("cannot create '" + folder + "': " + error.message());
+    WeightStore::get(session.context()).setOutputDirectory(folder);
+  }
+  std::vector<LayerSummary> layers;
+  if (failed(session.run(*module, *pipeline, &layers)))
+    return 1;
+  if (int code = writeResult(*module, options, argv0))
+    return code;
+  if (!options.report.empty())
+    if (Status status =
+            writeText(options.report, reportJson(options, *pipeline, layers));
+        !status.isOk())
+      return fail(status);
+  if (!options.quiet && options.output != "-" &&
+      (options.emit == Emit::Bundle || options.emit == Emit::Exe)) {
+    uint64_t bytes = 0;
+    llvm::sys::fs::file_size(options.output, bytes);
+    llvm::outs() << formatSummary(layers) << options.output << ": " << bytes
+                 << " bytes\n";
+  }
+  return 0;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  installInterruptHandler();
+  registerAllPasses();
+  CLI::App app("Compiles a model into one deployable file.", "quant-compile");
+  Options options;
+  declare(app, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError &error) {
+    if (error.get_exit_code() == 0)
+      return app.exit(error);
+    llvm::errs() << "error: " << error.what()
+                 << "; see quant-compile --help\n";
+    return 2;
+  }
+  if (options.output.empty() && !options.printPipeline) {
+    llvm::errs() << "error: expects -o FILE for the result; see quant-compile "
+                    "--help\n";
+    return 2;
+  }
+  return compile(options, argv[0]);
+}

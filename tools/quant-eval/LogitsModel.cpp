@@ -1,0 +1,129 @@
+//===- LogitsModel.cpp - Inputs that read rows of tokens ------------------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Whole rows from their first token: everything may be seen, positions count
+// from 0, and a cache is empty.
+//
+//===----------------------------------------------------------------------===//
+
+#include "LogitsModel.h"
+
+#include <iostream>
+
+using namespace nibble;
+using namespace nibble::eval;
+
+namespace {
+
+/// What a dimension without a bound is taken to allow.
+constexpr int64_t unbounded = int64_t(1) << 20;
+
+bool endsWith(const std::string &text, const std::string &end) {
+  return text.size() >= end.size() &&
+         text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+/// `tokens` with rows and columns added up to the lower bounds. Added rows and
+/// positions change nothing before them in a causal model.
+Tensor padded(const Tensor &tokens, int64_t minRows, int64_t minLength) {
+  int64_t rows = tokens.shape()[0], length = tokens.shape()[1];
+  if (rows >= minRows && length >= minLength)
+    return tokens;
+  Tensor result = Tensor::allocate(
+      tokens.type(), {std::max(rows, minRows), std::max(length, minLength)});
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t i = 0; i < length; ++i)
+      result.setIntegerAt(row * result.shape()[1] + i,
+                          tokens.integerAt(row * length + i));
+  return result;
+}
+
+} // namespace
+
+DimExpr::Bound LogitsModel::bound(const DimExpr &dim) const {
+  Bounds all = bounds;
+  for (const std::string &symbol : dim.symbols())
+    all.emplace(symbol, DimExpr::Bound{1, unbounded});
+  Expected<DimExpr::Bound> result = dim.bound(all);
+  return result ? *result : DimExpr::Bound{1, unbounded};
+}
+
+int64_t LogitsModel::vocabulary() const {
+  return *entry.outputs[roles.logits].shape.back().asConstant();
+}
+
+Expected<Tensor> LogitsModel::makeInput(uint32_t input,
+                                        const Tensor &tokens) const {
+  const Port &port = entry.inputs[input];
+  int64_t rows = tokens.shape()[0], length = tokens.shape()[1];
+  std::optional<std::string> batch = tokenShape()[0].asSymbol();
+  auto size = [&](const std::string &name) -> std::optional<int64_t> {
+    if (name == batch)
+      return rows;
+    if (name == roles.sequenceDim)
+      return length;
+    if (name == roles.pastDim)
+      return 0;
+    return std::nullopt;
+  };
+  auto number = static_cast<int32_t>(input);
+  std::vector<int64_t> shape;
+  for (size_t i = 0; i < port.shape.size(); ++i) {
+    // The mask covers past and present, whatever its dimension is called.
+    bool isMaskLength = number == roles.attentionMask && i == 1;
+    Expected<int64_t> dim =
+        isMaskLength ? Expected<int64_t>(length) : port.shape[i].evaluate(size);
+    if (!dim)
+      return dim.status().withContext("input '" + port.name + "'");
+    shape.push_back(*dim);
+  }
+  Expected<Tensor> tensor = Tensor::tryAllocate(port.type, shape);
+  if (!tensor)
+    return tensor.status().withContext("input '" + port.name + "'");
+  if (port.shape.size() != 2)
+    return tensor; // a cache without past
+  for (int64_t i = 0; i < static_cast<int64_t>(tensor->size()); ++i)
+    tensor->setIntegerAt(i, number == roles.tokens      ? tokens.integerAt(i)
+                            : number == roles.positions ? i % length
+                                                        : 1);
+  return tensor;
+}
+
+std::optional<Tensor> LogitsModel::logits(const Tensor &tokens) {
+  Tensor all = padded(tokens, rows().min, length().min);
+  NamedTensors inputs;
+  for (uint32_t i = 0; i < entry.inputs.size(); ++i) {
+    Expected<Tensor> tensor = makeInput(i, all);
+    if (!tensor) {
+      printError(tensor.status().message());
+      return std::nullopt;
+    }
+    inputs.emplace_back(entry.inputs[i].name, *tensor);
+  }
+  std::optional<Tensor> result = run(inputs);
+  std::vector<int64_t> expected = all.shape();
+  expected.push_back(vocabulary());
+  if (result && (result->type() != ElementType::float32() ||
+                 result->shape() != expected)) {
+    printError("expected logits of " +
+               describe(ElementType::float32(), expected) + ", got " +
+               describe(result->type(), result->shape()));
+    return std::nullopt;
+  }
+  return result;
+}
+
+std::unique_ptr<LogitsModel> eval::openModel(const std::string &path,
+                                             const ModelOptions &options) {
+  bool isIr = endsWith(path, ".onnx") || endsWith(path, ".mlir") ||
+              endsWith(path, ".mlirbc");
+  return isIr ? openIr(path, options) : openBundle(path, options);
+}
+
+void eval::printError(const std::string &message) {
+  std::cerr << "error: " << message << "\n";
+}

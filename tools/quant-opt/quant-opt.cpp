@@ -1,0 +1,133 @@
+//===- quant-opt.cpp - Runs passes on modules -----------------------------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+//   quant-opt model.mlir --pass-pipeline='builtin.module(...)' -o out.mlir
+//   quant-opt model.mlir --nibble-frontend --interpret=inputs.npz -o
+//   outputs.npz
+//
+// mlir-opt with Nibble's dialects and passes. Stored weights are looked up
+// beside the input file. Exit codes: 0 success, 1 failure, 2 wrong usage.
+//
+//===----------------------------------------------------------------------===//
+
+#include "nibble/Base/OutputFile.h"
+#include "nibble/Compiler/Register.h"
+#include "nibble/Reference/Passes.h"
+#include "nibble/Support/WeightStore.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/InitAllDialects.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Support/FileUtilities.h"
+#include "mlir/Tools/mlir-opt/MlirOptMain.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/ToolOutputFile.h"
+
+using namespace mlir;
+namespace cl = llvm::cl;
+
+namespace {
+
+enum ExitCode { Success = 0, Failed = 1, WrongUsage = 2 };
+
+int fail(const llvm::Twine &message, ExitCode code = Failed) {
+  llvm::errs() << "error: " << message << "\n";
+  return code;
+}
+
+/// What this program has besides the options of mlir-opt.
+struct Options {
+  cl::opt<std::string> input{cl::Positional, cl::desc("<input file>"),
+                             cl::init("-")};
+  cl::opt<std::string> output{"o",
+                              cl::desc("Output file; - is standard output"),
+                              cl::value_desc("file"), cl::init("-")};
+  cl::opt<std::string> interpret{
+      "interpret",
+      cl::desc("After the passes, run @main on the arrays of this file and "
+               "write its outputs to the output file instead of the module"),
+      cl::value_desc("inputs.npz")};
+  cl::opt<std::string> weightsDirectory{
+      "weights-dir",
+      cl::desc("Folder that new weights are written to (default: they stay in "
+               "memory)"),
+      cl::value_desc("folder")};
+};
+
+/// Adds the interpreter behind the passes that the user asked for.
+void addInterpreter(PassManager &manager, const Options &options) {
+  nibble::InterpretOptions interpret;
+  interpret.inputs = options.interpret;
+  interpret.outputs = options.output;
+  manager.addPass(nibble::createInterpret(interpret));
+}
+
+/// Paths of stored weights are relative to the file that names them.
+void configureWeights(MLIRContext *context, const Options &options) {
+  auto &store = nibble::WeightStore::get(context);
+  llvm::StringRef folder = llvm::sys::path::parent_path(options.input);
+  store.setRoot(folder.empty() ? "." : folder);
+  if (!options.weightsDirectory.empty())
+    store.setOutputDirectory(options.weightsDirectory);
+}
+
+int run(const Options &options, DialectRegistry &registry) {
+  bool interprets = !options.interpret.empty();
+  if (interprets && options.output == "-")
+    return fail("--interpret writes arrays; name their file with -o",
+                WrongUsage);
+  MlirOptMainConfig given = MlirOptMainConfig::createFromCLOptions();
+  MlirOptMainConfig config = given;
+  config.setPassPipelineSetupFn([&](PassManager &manager) {
+    configureWeights(manager.getContext(), options);
+    if (failed(given.setupPassPipeline(manager)))
+      return failure();
+    if (interprets)
+      addInterpreter(manager, options);
+    return success();
+  });
+  std::string message;
+  std::unique_ptr<llvm::MemoryBuffer> file =
+      openInputFile(options.input, &message);
+  if (!file)
+    return fail(message);
+  if (interprets) {
+    llvm::raw_null_ostream nothing;
+    if (failed(MlirOptMain(nothing, std::move(file), registry, config)))
+      return fail("could not interpret '" + options.input + "'");
+    return Success;
+  }
+  auto output = openOutputFile(options.output, &message);
+  if (!output)
+    return fail(message);
+  if (failed(MlirOptMain(output->os(), std::move(file), registry, config)))
+    return fail("could not process '" + options.input + "'");
+  output->keep();
+  return Success;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  nibble::installInterruptHandler();
+  DialectRegistry registry;
+  mlir::registerAllDialects(registry);
+  nibble::registerAllDialects(registry);
+  nibble::registerAllPasses();
+  Options options;
+  std::string help = registerCLIOptions("Nibble's pass driver", registry);
+  std::string problems;
+  llvm::raw_string_ostream stream(problems);
+  if (!cl::ParseCommandLineOptions(argc, argv, help, &stream)) {
+    llvm::StringRef first = llvm::StringRef(problems).trim();
+    return fail(first.empty() ? "wrong usage; see --help" : first, WrongUsage);
+  }
+  return run(options, registry);
+}

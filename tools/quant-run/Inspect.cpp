@@ -1,0 +1,229 @@
+//===- Inspect.cpp - What is in a bundle ------------------------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// `--inspect` collects one JSON value; the text for people is a rendering of
+// it, so that both say the same. `--explain` tells about code variants.
+//
+//===----------------------------------------------------------------------===//
+
+#include "RunTool.h"
+
+#include "nibble/Bundle/Format.h"
+#include "nibble/Runtime/Variant.h"
+
+#include <nlohmann/json.hpp>
+
+#include <iomanip>
+#include <sstream>
+
+using namespace nibble;
+using namespace nibble::tool;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+Json describePort(const Port &port, const BundleIndex &index) {
+  auto bounds = bundle::boundsOf(index.dims);
+  Json shape = Json::array(), least = Json::array(), most = Json::array();
+  for (const DimExpr &dim : port.shape) {
+    // Bundle::open has evaluated these bounds already.
+    Expected<DimExpr::Bound> bound = dim.bound(bounds);
+    shape.push_back(dim.str());
+    least.push_back(bound ? bound->min : 0);
+    most.push_back(bound ? bound->max : 0);
+  }
+  return {{"name", port.name},
+          {"type", port.type.str()},
+          {"shape", shape},
+          {"min", least},
+          {"max", most}};
+}
+
+/// Arena, outputs and inputs of one run at the bounds.
+uint64_t runBytes(const EntryPoint &entry, const BundleIndex &index) {
+  uint64_t sum = entry.arenaBytes;
+  for (const std::vector<Port> *ports : {&entry.inputs, &entry.outputs})
+    for (const Port &port : *ports)
+      if (Expected<uint64_t> bytes = bundle::maxPortBytes(port, index.dims))
+        if (__builtin_add_overflow(sum, *bytes, &sum))
+          return UINT64_MAX;
+  return sum;
+}
+
+Json describeEntry(const EntryPoint &entry, const BundleIndex &index) {
+  Json inputs = Json::array(), outputs = Json::array();
+  for (const Port &port : entry.inputs)
+    inputs.push_back(describePort(port, index));
+  for (const Port &port : entry.outputs)
+    outputs.push_back(describePort(port, index));
+  return {{"name", entry.name},
+          {"inputs", inputs},
+          {"outputs", outputs},
+          {"steps", entry.steps.size()},
+          {"arena_bytes", entry.arenaBytes},
+          {"run_bytes", runBytes(entry, index)}};
+}
+
+Json describeGeneration(const BundleIndex &index) {
+  if (!index.generation)
+    return nullptr;
+  const GenerationInfo &info = *index.generation;
+  return {{"entry_point", info.entry},
+          {"cache", !info.cache.empty()},
+          {"tokenizer", !index.tokenizer.empty()}};
+}
+
+Json describeBundle(const Bundle &bundle) {
+  const BundleIndex &index = bundle.index();
+  Json json;
+  json["producer"] = index.producer;
+  json["format_version"] = bundle::formatVersion;
+  json["file_bytes"] = bundle.fileBytes();
+
+  Json dims = Json::array();
+  for (const DimSymbol &dim : index.dims)
+    dims.push_back({{"name", dim.name}, {"min", dim.min}, {"max", dim.max}});
+  json["dims"] = dims;
+
+  uint64_t largestRun = 0;
+  json["entry_points"] = Json::array();
+  for (const EntryPoint &entry : index.entries) {
+    json["entry_points"].push_back(describeEntry(entry, index));
+    largestRun = std::max(largestRun, runBytes(entry, index));
+  }
+  json["generation"] = describeGeneration(index);
+
+  uint64_t codeBytes = 0, largestCode = 0;
+  json["variants"] = Json::array();
+  for (const CodeVariant &variant : index.variants) {
+    VariantScore score = scoreVariant(variant.target);
+    json["variants"].push_back({{"target", variant.target},
+                                {"bytes", variant.bytes},
+                                {"usable", score.score > 0}});
+    codeBytes += variant.bytes;
+    largestCode = std::max(largestCode, variant.bytes);
+  }
+  json["segments"] = {{"code", codeBytes},
+                      {"weights", index.weightBytes},
+                      {"tokenizer", index.tokenizer.size()},
+                      {"total", bundle.fileBytes()}};
+  uint64_t peak = index.weightBytes + largestCode;
+  if (__builtin_add_overflow(peak, largestRun, &peak))
+    peak = UINT64_MAX;
+  json["planned_peak_bytes"] = peak;
+
+  double bits = 0;
+  uint64_t parameters = 0;
+  json["layers"] = Json::array();
+  for (const LayerInfo &layer : index.layers) {
+    json["layers"].push_back({{"id", layer.id},
+                              {"kind", layer.kind},
+                              {"scheme", layer.scheme},
+                              {"parameters", layer.parameters},
+                              {"bits_per_weight", layer.bitsPerWeight}});
+    bits += layer.bitsPerWeight * static_cast<double>(layer.parameters);
+    parameters += layer.parameters;
+  }
+  json["parameters"] = parameters;
+  json["bits_per_weight"] =
+      parameters ? Json(bits / static_cast<double>(parameters)) : Json();
+  return json;
+}
+
+std::string bytesText(uint64_t bytes) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(1);
+  if (bytes < 1024)
+    text << bytes << " B";
+  else if (bytes < 1024 * 1024)
+    text << bytes / 1024.0 << " KiB";
+  else if (bytes < 1024ull * 1024 * 1024)
+    text << bytes / 1048576.0 << " MiB";
+  else
+    text << bytes / 1073741824.0 << " GiB";
+  return text.str();
+}
+
+void renderPorts(std::ostream &out, const char *title, const Json &ports) {
+  for (const Json &port : ports) {
+    out << "  " << title << "  " << port["name"].get<std::string>() << ": "
+        << port["type"].get<std::string>() << " [";
+    for (size_t d = 0; d < port["shape"].size(); ++d)
+      out << (d ? ", " : "") << port["shape"][d].get<std::string>();
+    out << "]\n";
+  }
+}
+
+std::string render(const Json &json) {
+  std::ostringstream out;
+  out << "made by " << json["producer"].get<std::string>() << ", "
+      << bytesText(json["file_bytes"]) << "\n";
+  for (const Json &entry : json["entry_points"]) {
+    out << "\nentry point " << entry["name"].get<std::string>() << " ("
+        << entry["steps"] << " steps, " << bytesText(entry["arena_bytes"])
+        << " scratch)\n";
+    renderPorts(out, "input ", entry["inputs"]);
+    renderPorts(out, "output", entry["outputs"]);
+  }
+  out << "\ndimensions\n";
+  for (const Json &dim : json["dims"])
+    out << "  " << dim["name"].get<std::string>() << ": " << dim["min"]
+        << " to " << dim["max"] << "\n";
+  out << "\ncode\n";
+  for (const Json &variant : json["variants"])
+    out << "  " << variant["target"].get<std::string>() << ": "
+        << bytesText(variant["bytes"])
+        << (variant["usable"].get<bool>() ? "\n"
+                                          : " (not for this processor)\n");
+  const Json &generation = json["generation"];
+  out << "\ntext generation: "
+      << (generation.is_null()                   ? "no"
+          : !generation["tokenizer"].get<bool>() ? "no tokenizer"
+          : generation["cache"].get<bool>()      ? "yes, with a cache"
+                                                 : "yes, without a cache")
+      << "\nweights: " << bytesText(json["segments"]["weights"])
+      << "\nplanned peak memory: " << bytesText(json["planned_peak_bytes"])
+      << "\n";
+  if (json["layers"].empty())
+    return out.str();
+  out << "\nlayers (" << json["parameters"] << " parameters, "
+      << json["bits_per_weight"].get<double>() << " bits each)\n";
+  for (const Json &layer : json["layers"])
+    out << "  " << layer["id"].get<std::string>() << ": "
+        << layer["kind"].get<std::string>() << ", "
+        << layer["scheme"].get<std::string>() << ", "
+        << layer["bits_per_weight"].get<double>() << " bits\n";
+  return out.str();
+}
+
+} // namespace
+
+Status tool::inspect(const Bundle &bundle, const RunOptions &options) {
+  Json json = describeBundle(bundle);
+  if (!options.json)
+    return print(render(json));
+  // Names come from models and need not be UTF-8.
+  return print(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+std::string tool::explain(const Bundle &bundle, const RunOptions &options) {
+  std::string text;
+  for (const CodeVariant &variant : bundle.index().variants) {
+    VariantScore score = scoreVariant(variant.target);
+    text += variant.target + ": " +
+            (score.score > 0
+                 ? "score " + std::to_string(score.score) + ", this processor "
+                 : "not usable, this processor ") +
+            score.reason + "\n";
+  }
+  Expected<uint32_t> chosen = selectVariant(bundle, options.session.variant);
+  if (!chosen)
+    return text + "used: none; " + chosen.status().message() + "\n";
+  return text + "used: " + bundle.index().variants[*chosen].target +
+         (options.session.variant.empty() ? ", the highest score\n"
+                                          : ", as --cpu says\n");
+}
