@@ -354,18 +354,24 @@ Value Code::address(Type element, Value base, Value offset) {
                              LLVM::GEPNoWrapFlags::inbounds);
 }
 
+static unsigned alignmentOf(Type element) {
+  return isa<LLVM::LLVMPointerType>(element)
+             ? 8
+             : element.getIntOrFloatBitWidth() / 8;
+}
+
 Value Code::load(Type type, Value base, Value offset) {
   Type element = getElementTypeOrSelf(type);
   return LLVM::LoadOp::create(builder, location, type,
                               address(element, base, offset),
-                              element.getIntOrFloatBitWidth() / 8);
+                              alignmentOf(element));
 }
 
 void Code::store(Value value, Value base, Value offset) {
   Type element = getElementTypeOrSelf(value.getType());
   LLVM::StoreOp::create(builder, location, value,
                         address(element, base, offset),
-                        element.getIntOrFloatBitWidth() / 8);
+                        alignmentOf(element));
 }
 
 Value Code::scratch(Type element, int64_t count) {

@@ -137,7 +137,9 @@ LogicalResult HelperRun::run(const llvm::Module &module, bool emitAssembly) {
   std::string said = readFile(messages.path);
   if (said.empty())
     said = error.empty() ? "exit status " + std::to_string(status) : error;
-  return failed(llvm::StringRef(said).trim());
+  llvm::StringRef message = llvm::StringRef(said).trim();
+  message.consume_front("error: ");
+  return failed(message);
 }
 
 LogicalResult

@@ -272,8 +272,8 @@ MaybeDims broadcastOperands(Node &node, unsigned first = 0) {
   return result;
 }
 
-using ElementFunction =
-    std::optional<DimExpr> (*)(Node &, ArrayRef<DimExpr> operands);
+using ElementFunction = std::optional<DimExpr> (*)(Node &,
+                                                   ArrayRef<DimExpr> operands);
 
 /// Applies `function` to the elements of broadcast operands.
 void computeElements(Node &node, ElementFunction function) {
@@ -292,8 +292,8 @@ void computeElements(Node &node, ElementFunction function) {
   for (int64_t index = 0; index < *count; ++index) {
     SmallVector<DimExpr> operands;
     for (unsigned i = 0; i < node.operands.size(); ++i)
-      operands.push_back((*node.elements(
-          i))[broadcastIndex(index, shape, *node.shape(i))]);
+      operands.push_back(
+          (*node.elements(i))[broadcastIndex(index, shape, *node.shape(i))]);
     std::optional<DimExpr> value = function(node, operands);
     if (!value)
       return;
@@ -488,8 +488,8 @@ LogicalResult constantOfShape(Node &node) {
   if (!value || value.getNumElements() != 1)
     return success();
   llvm::APInt number = *value.value_begin<llvm::APInt>();
-  int64_t element = number.getBitWidth() == 1 ? number.getZExtValue()
-                                              : number.getSExtValue();
+  int64_t element =
+      number.getBitWidth() == 1 ? number.getZExtValue() : number.getSExtValue();
   node.results[0].elements = Dims(*count, DimExpr(element));
   return success();
 }
@@ -1102,8 +1102,8 @@ MaybeDims productShape(Dims a, Dims b) {
     a.insert(a.begin(), DimExpr(1));
   if (isColumn)
     b.push_back(DimExpr(1));
-  MaybeDims result = broadcastDims(Dims(a.begin(), a.end() - 2),
-                                   Dims(b.begin(), b.end() - 2));
+  MaybeDims result =
+      broadcastDims(Dims(a.begin(), a.end() - 2), Dims(b.begin(), b.end() - 2));
   if (!result)
     return std::nullopt;
   if (!isRow)
@@ -1468,22 +1468,74 @@ void add(Table &table, Family family, ArrayRef<StringRef> names) {
 
 Table makeStandardTable() {
   Table table;
-  add(table, elementwise,
-      {"Add", "Sub", "Mul", "Div", "Mod", "Pow", "Min", "Max", "Sum", "Mean",
-       "Neg", "Abs", "Not", "And", "Or", "Xor", "Equal", "Less", "LessOrEqual",
-       "Greater", "GreaterOrEqual", "Where", "PRelu", "BitShift",
-       "BitwiseAnd", "BitwiseOr", "BitwiseXor"});
+  add(table, elementwise, {"Add",         "Sub",       "Mul",
+                           "Div",         "Mod",       "Pow",
+                           "Min",         "Max",       "Sum",
+                           "Mean",        "Neg",       "Abs",
+                           "Not",         "And",       "Or",
+                           "Xor",         "Equal",     "Less",
+                           "LessOrEqual", "Greater",   "GreaterOrEqual",
+                           "Where",       "PRelu",     "BitShift",
+                           "BitwiseAnd",  "BitwiseOr", "BitwiseXor"});
   add(table, sameAsFirst,
-      {"Sqrt", "Reciprocal", "Exp", "Log", "Sin", "Cos", "Tan", "Sinh", "Cosh",
-       "Asin", "Acos", "Atan", "Asinh", "Acosh", "Atanh", "Erf", "Tanh",
-       "Sigmoid", "HardSigmoid", "Relu", "LeakyRelu", "Elu", "Selu", "Celu",
-       "ThresholdedRelu", "Softplus", "Softsign", "HardSwish", "Mish", "Gelu",
-       "Swish", "Sign", "Floor", "Ceil", "Round", "Clip", "IsNaN", "IsInf",
-       "BitwiseNot", "Softmax", "LogSoftmax", "Hardmax", "CumSum", "CumProd",
-       "Trilu", "ScatterND", "ScatterElements", "Scatter", "TensorScatter",
-       "ReverseSequence", "QuantizeLinear", "DequantizeLinear",
-       "RotaryEmbedding", "InstanceNormalization", "GroupNormalization",
-       "BatchNormalization", "LpNormalization", "MeanVarianceNormalization",
+      {"Sqrt",
+       "Reciprocal",
+       "Exp",
+       "Log",
+       "Sin",
+       "Cos",
+       "Tan",
+       "Sinh",
+       "Cosh",
+       "Asin",
+       "Acos",
+       "Atan",
+       "Asinh",
+       "Acosh",
+       "Atanh",
+       "Erf",
+       "Tanh",
+       "Sigmoid",
+       "HardSigmoid",
+       "Relu",
+       "LeakyRelu",
+       "Elu",
+       "Selu",
+       "Celu",
+       "ThresholdedRelu",
+       "Softplus",
+       "Softsign",
+       "HardSwish",
+       "Mish",
+       "Gelu",
+       "Swish",
+       "Sign",
+       "Floor",
+       "Ceil",
+       "Round",
+       "Clip",
+       "IsNaN",
+       "IsInf",
+       "BitwiseNot",
+       "Softmax",
+       "LogSoftmax",
+       "Hardmax",
+       "CumSum",
+       "CumProd",
+       "Trilu",
+       "ScatterND",
+       "ScatterElements",
+       "Scatter",
+       "TensorScatter",
+       "ReverseSequence",
+       "QuantizeLinear",
+       "DequantizeLinear",
+       "RotaryEmbedding",
+       "InstanceNormalization",
+       "GroupNormalization",
+       "BatchNormalization",
+       "LpNormalization",
+       "MeanVarianceNormalization",
        "LRN"});
   add(table, identity, {"Identity", "Dropout"});
   add(table, ::cast, {"Cast", "CastLike"});

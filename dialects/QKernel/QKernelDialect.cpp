@@ -167,6 +167,9 @@ LogicalResult PackedEmbeddingOp::inferDims(ArrayRef<const ValueDims *> operands,
 // Kernels and programs
 //===----------------------------------------------------------------------===//
 
+/// The implicit terminator of a kernel without results.
+void YieldOp::build(OpBuilder &, OperationState &) {}
+
 LogicalResult KernelOp::verify() {
   Block &body = getBody().front();
   if (getArgDims().size() != body.getNumArguments()) // kernel_c1
@@ -208,6 +211,11 @@ LogicalResult StepOp::verify() {
                        : KernelOp();
   if (!kernel) // step_c1
     return emitOpError("names no kernel of the module: ") << getKernel();
+  // The kernel may not have been verified yet.
+  if (!kernel.getBody().hasOneBlock() ||
+      !kernel.getBody().front().mightHaveTerminator())
+    return emitOpError("expects the body of @")
+           << getKernel() << " to be one block that ends in qkernel.yield";
   Block &body = kernel.getBody().front();
   size_t buffers = body.getNumArguments() + body.getTerminator()->getNumOperands();
   if (getBuffers().size() != buffers ||

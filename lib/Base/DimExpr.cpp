@@ -20,7 +20,6 @@
 #include "nibble/Base/DimExpr.h"
 
 #include <algorithm>
-#include <cctype>
 #include <numeric>
 
 using namespace nibble;

@@ -46,6 +46,8 @@ private:
                            std::to_string(contents.images.size()));
     if (!index.weights.empty() && !contents.weightBytes)
       return Status::error("expected a source of weights, got none");
+    if (index.tokenizer.size() > UINT32_MAX)
+      return Status::error("expected a tokenizer of less than 4 GiB");
     return Status::success();
   }
 

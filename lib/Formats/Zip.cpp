@@ -223,6 +223,8 @@ nibble::readZip(std::span<const std::byte> bytes) {
     ranges.push_back({offset, end});
     members.push_back(member.take());
   }
+  if (at != directory->offset + directory->size)
+    return damaged("its directory has more entries than it says");
   // Overlapping members let a small file expand into an enormous one.
   std::sort(ranges.begin(), ranges.end());
   for (size_t i = 1; i < ranges.size(); ++i)

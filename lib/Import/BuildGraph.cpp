@@ -10,9 +10,9 @@
 // filled in by the dimension rules of the onnx dialect, which also know
 // operators without an ONNX schema.
 //
-// Integers and booleans of at most 1024 elements and floats of at most 16 become
-// `onnx.constant`: shape arithmetic and patterns look at them. Everything else
-// is a `qmodel.weight`.
+// Integers and booleans of at most 1024 elements and floats of at most 16
+// become `onnx.constant`: shape arithmetic and patterns look at them.
+// Everything else is a `qmodel.weight`.
 //
 //===----------------------------------------------------------------------===//
 
@@ -43,8 +43,17 @@ using ::onnx::ValueInfoProto;
 
 namespace {
 
+/// Starts the symbols that stand for dimensions that depend on data.
+constexpr char anonymousPrefix[] = "__anonymous";
+
 constexpr uint64_t maxConstantIntegers = 1024;
 constexpr uint64_t maxConstantFloats = 16;
+
+bool dependsOnData(const DimExpr &dim) {
+  return llvm::any_of(dim.symbols(), [](const std::string &symbol) {
+    return StringRef(symbol).starts_with(anonymousPrefix);
+  });
+}
 
 /// Letters, digits, `_` and `.`, not starting with a digit.
 std::string sanitize(StringRef name, StringRef prefix) {
@@ -141,7 +150,8 @@ private:
   LogicalResult addOutputs(func::FuncOp function, const Scope &scope);
   FailureOr<std::unique_ptr<Region>> buildSubgraph(const GraphProto &graph,
                                                    const Scope &outer,
-                                                   Location location);
+                                                   Location location,
+                                                   ArrayRef<Value> carried);
   void collectUses(const GraphProto &graph);
 
   // Nodes.
@@ -149,7 +159,9 @@ private:
   LogicalResult buildConstantNode(const NodeProto &node, Scope &scope);
   FailureOr<Value> resolve(const std::string &name, const NodeProto &node,
                            Scope &scope);
-  void inferTypes(const NodeProto &node, Operation *op);
+  void inferTypes(const NodeProto &node, nibble::onnx::NodeOp op);
+  std::optional<int64_t> rankByData(nibble::onnx::NodeOp op);
+  std::vector<DimExpr> anonymousDims(RankedTensorType type);
   Attribute convertAttribute(const NodeProto &node,
                              const AttributeProto &attribute);
   Attribute convertTensorAttribute(const NodeProto &node,
@@ -218,6 +230,7 @@ private:
   std::set<std::string> uses, symbols = {"main"};
   DenseMap<Value, ValueDims> dims;
   DenseSet<Value> unknown;
+  unsigned anonymous = 0;
 };
 
 //===----------------------------------------------------------------------===//
@@ -301,9 +314,9 @@ FailureOr<Attribute> GraphBuilder::weightValue(Location location,
                                                const SourcedTensor &source) {
   if (!source.place)
     return qmodel::writeWeight(location, source.tensor, /*literal=*/false);
-  return Attribute(qmodel::StoredAttr::get(
-      context, source.place->file, source.place->offset,
-      source.tensor.bytes().size(), /*sha256=*/""));
+  return Attribute(
+      qmodel::StoredAttr::get(context, source.place->file, source.place->offset,
+                              source.tensor.bytes().size(), /*sha256=*/""));
 }
 
 FailureOr<Value> GraphBuilder::makeConstant(Location location,
@@ -314,8 +327,8 @@ FailureOr<Value> GraphBuilder::makeConstant(Location location,
       tensor.type().isFloat() ? maxConstantFloats : maxConstantIntegers;
   if (tensor.size() <= limit) {
     DenseElementsAttr literal = literalFromTensor(context, tensor);
-    auto op = nibble::onnx::ConstantOp::create(
-        builder, location, literal.getType(), literal);
+    auto op = nibble::onnx::ConstantOp::create(builder, location,
+                                               literal.getType(), literal);
     ValueDims known;
     known.shape = staticDims(op.getType());
     if (!tensor.type().isFloat() && tensor.size() <= ValueDims::maxElements) {
@@ -402,8 +415,9 @@ Attribute GraphBuilder::convertAttribute(const NodeProto &node,
       list.push_back(builder.getStringAttr(value));
     return builder.getArrayAttr(list);
   default:
-    report(node, "attribute '" + attribute.name() + "' has a kind that is not "
-                                                    "supported");
+    report(node, "attribute '" + attribute.name() +
+                     "' has a kind that is not "
+                     "supported");
     return {};
   }
 }
@@ -472,8 +486,68 @@ FailureOr<Value> GraphBuilder::resolve(const std::string &name,
   return value;
 }
 
+/// Rank of a first result whose dimensions depend on data but whose number of
+/// dimensions does not.
+std::optional<int64_t> GraphBuilder::rankByData(nibble::onnx::NodeOp op) {
+  auto rankOf = [&](unsigned index) -> std::optional<int64_t> {
+    Value value = op.input(index);
+    auto type = value ? dyn_cast<RankedTensorType>(value.getType())
+                      : RankedTensorType();
+    return type ? std::optional(type.getRank()) : std::nullopt;
+  };
+  /// Number of elements of an operand that lists dimensions or axes.
+  auto lengthOf = [&](unsigned index) -> std::optional<int64_t> {
+    Value value = op.input(index);
+    auto type = value ? dyn_cast<RankedTensorType>(value.getType())
+                      : RankedTensorType();
+    if (!type || type.getRank() != 1 || type.isDynamicDim(0))
+      return std::nullopt;
+    return type.getDimSize(0);
+  };
+  StringRef name = op.getOpType();
+  if (!op.is(name))
+    return std::nullopt;
+  if (name == "Slice" || name == "Pad" || name == "Tile" || name == "TopK")
+    return rankOf(0);
+  if (name == "ConstantOfShape")
+    return lengthOf(0);
+  if (name == "Range")
+    return 1;
+  if (name == "NonZero")
+    return 2;
+  if (name == "Reshape" || name == "Expand") {
+    std::optional<int64_t> rank = lengthOf(1), own = rankOf(0);
+    if (name == "Expand" && rank && own)
+      return std::max(*rank, *own);
+    return name == "Reshape" ? rank : std::nullopt;
+  }
+  bool isReduction = name.starts_with("Reduce");
+  if (isReduction && op.intAttribute("keepdims", 1))
+    return rankOf(0);
+  if (isReduction || name == "Squeeze" || name == "Unsqueeze") {
+    std::optional<int64_t> rank = rankOf(0), axes = lengthOf(1);
+    if (!rank || !axes)
+      return std::nullopt;
+    int64_t result = name == "Unsqueeze" ? *rank + *axes : *rank - *axes;
+    return result >= 0 ? std::optional(result) : std::nullopt;
+  }
+  return std::nullopt;
+}
+
+/// Dimensions for a ranked type about which nothing else is known. The symbols
+/// carry ranks through the rules; they are not those of any argument.
+std::vector<DimExpr> GraphBuilder::anonymousDims(RankedTensorType type) {
+  std::vector<DimExpr> shape;
+  for (int64_t size : type.getShape())
+    shape.push_back(
+        ShapedType::isDynamic(size)
+            ? DimExpr::symbol(anonymousPrefix + std::to_string(anonymous++))
+            : DimExpr(size));
+  return shape;
+}
+
 /// Runs the dimension rules and makes result types as precise as they allow.
-void GraphBuilder::inferTypes(const NodeProto &node, Operation *op) {
+void GraphBuilder::inferTypes(const NodeProto &node, nibble::onnx::NodeOp op) {
   SmallVector<const ValueDims *> operands;
   bool hasUnknown = false;
   static const ValueDims none;
@@ -482,49 +556,115 @@ void GraphBuilder::inferTypes(const NodeProto &node, Operation *op) {
     operands.push_back(known == dims.end() ? &none : &known->second);
     hasUnknown |= unknown.contains(operand);
   }
+  // The rules see no ranks: what they derive is to be compared with what the
+  // file declares, not to be taken from it.
+  SmallVector<Type> declared(op->getResultTypes());
+  for (Value value : op->getResults())
+    if (auto type = dyn_cast<TensorType>(value.getType()))
+      value.setType(UnrankedTensorType::get(type.getElementType()));
   SmallVector<ValueDims> results(op->getNumResults());
   {
-    // What contradicts itself here is a problem of the node, not a failure of
-    // the import.
+    // What contradicts itself is a problem of the node, to be listed with the
+    // others.
     std::string message;
     ScopedDiagnosticHandler handler(context, [&](Diagnostic &diagnostic) {
       message = diagnostic.str();
       return success();
     });
-    auto opNode = cast<nibble::onnx::NodeOp>(op);
-    if (failed(nibble::onnx::inferNodeDims(opNode, operands, results)))
-      report(node, StringRef(message).split("op ").second.empty()
-                       ? message
-                       : StringRef(message).split("op ").second.str());
+    if (failed(nibble::onnx::inferNodeDims(op, operands, results))) {
+      StringRef detail = message;
+      detail.consume_front("'onnx.node' op ");
+      report(node, detail.str());
+    }
   }
   for (auto [index, value] : llvm::enumerate(op->getResults())) {
-    auto type = dyn_cast<TensorType>(value.getType());
+    auto type = dyn_cast<TensorType>(declared[index]);
     if (!type)
       continue;
     ValueDims &known = results[index];
-    if (known.shape && type.hasRank() &&
-        type.getRank() != static_cast<int64_t>(known.shape->size()))
-      known = ValueDims();
-    if (known.shape) {
+    bool fits = known.shape &&
+                (!type.hasRank() ||
+                 type.getRank() == static_cast<int64_t>(known.shape->size()));
+    if (fits) {
       SmallVector<int64_t> shape;
-      for (const DimExpr &dim : *known.shape)
+      for (auto [axis, dim] : llvm::enumerate(*known.shape)) {
+        if (type.hasRank() && !dim.asConstant() && !type.isDynamicDim(axis))
+          dim = DimExpr(type.getDimSize(axis));
         shape.push_back(dim.asConstant() && *dim.asConstant() >= 0
                             ? *dim.asConstant()
                             : ShapedType::kDynamic);
-      value.setType(RankedTensorType::get(shape, type.getElementType()));
-    } else if (!type.hasRank()) {
-      unknown.insert(value);
-      if (!hasUnknown)
-        report(node, "the rank of its result " + std::to_string(index) +
-                         " cannot be derived; declare it in the model");
+      }
+      type = RankedTensorType::get(shape, type.getElementType());
+    } else {
+      known = ValueDims();
+      std::optional<int64_t> rank;
+      if (!type.hasRank() && index == 0)
+        rank = rankByData(op);
+      if (rank)
+        type = RankedTensorType::get(
+            SmallVector<int64_t>(*rank, ShapedType::kDynamic),
+            type.getElementType());
+      if (auto ranked = dyn_cast<RankedTensorType>(type)) {
+        known.shape = anonymousDims(ranked);
+      } else {
+        unknown.insert(value);
+        if (!hasUnknown)
+          report(node, "the rank of its result " + std::to_string(index) +
+                           " cannot be derived; declare it in the model");
+      }
     }
+    value.setType(type);
     dims[value] = std::move(known);
   }
 }
 
+/// The type with its rank only: what a loop carries may grow.
+Type withoutSizes(Type type) {
+  auto ranked = dyn_cast<RankedTensorType>(type);
+  if (!ranked)
+    return type;
+  return RankedTensorType::get(
+      SmallVector<int64_t>(ranked.getRank(), ShapedType::kDynamic),
+      ranked.getElementType());
+}
+
+/// Type of result `index` of a node with subgraphs as these yield it; null if
+/// they do not tell.
+Type yieldedType(const NodeProto &node,
+                 ArrayRef<std::unique_ptr<Region>> regions, unsigned index) {
+  bool isLoop = node.op_type() == "Loop", isIf = node.op_type() == "If";
+  if (regions.empty() || (!isLoop && !isIf))
+    return {};
+  auto yielded = [&](const std::unique_ptr<Region> &region) {
+    // A loop's body yields its condition first.
+    unsigned position = isLoop ? index + 1 : index;
+    Operation *yield = region->front().getTerminator();
+    return position < yield->getNumOperands()
+               ? dyn_cast<RankedTensorType>(
+                     yield->getOperand(position).getType())
+               : RankedTensorType();
+  };
+  RankedTensorType type = yielded(regions.front());
+  for (const std::unique_ptr<Region> &region : regions) {
+    RankedTensorType other = yielded(region);
+    if (!type || !other || other.getRank() != type.getRank() ||
+        other.getElementType() != type.getElementType())
+      return {};
+  }
+  int64_t states = node.input_size() - 2;
+  int64_t rank = type.getRank();
+  // What is not carried to the next round is stacked.
+  if (isLoop && static_cast<int64_t>(index) >= states)
+    ++rank;
+  return RankedTensorType::get(SmallVector<int64_t>(rank, ShapedType::kDynamic),
+                               type.getElementType());
+}
+
+/// `carried`: the values that the arguments start with, as far as they are
+/// known; null for others.
 FailureOr<std::unique_ptr<Region>>
 GraphBuilder::buildSubgraph(const GraphProto &graph, const Scope &outer,
-                            Location location) {
+                            Location location, ArrayRef<Value> carried) {
   auto region = std::make_unique<Region>();
   Block &block = region->emplaceBlock();
   Scope scope;
@@ -532,18 +672,24 @@ GraphBuilder::buildSubgraph(const GraphProto &graph, const Scope &outer,
   scope.addTypes(graph);
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToStart(&block);
-  for (const ValueInfoProto &input : graph.input()) {
+  for (auto [index, input] : llvm::enumerate(graph.input())) {
     std::string reason;
-    Type type = convertType(&input.type(), Type(), reason);
+    Value start = index < carried.size() ? carried[index] : Value();
+    auto startType =
+        start ? dyn_cast<TensorType>(start.getType()) : TensorType();
+    Type type = convertType(
+        &input.type(), startType ? startType.getElementType() : Type(), reason);
+    if (isa_and_nonnull<UnrankedTensorType>(type) && startType)
+      type = withoutSizes(startType);
     if (!type) {
       report(input.name(), "input", reason);
       type = builder.getNoneType();
     }
-    Value argument =
-        block.addArgument(type, locationOf(input.name(), "input"));
+    Value argument = block.addArgument(type, locationOf(input.name(), "input"));
     if (!isa<RankedTensorType>(type))
       unknown.insert(argument);
-    dims[argument].shape = staticDims(type);
+    if (auto ranked = dyn_cast<RankedTensorType>(type))
+      dims[argument].shape = anonymousDims(ranked);
     scope.values[input.name()] = argument;
   }
   if (failed(buildBody(graph, scope)))
@@ -552,8 +698,8 @@ GraphBuilder::buildSubgraph(const GraphProto &graph, const Scope &outer,
   for (const ValueInfoProto &output : graph.output()) {
     Value value = scope.find(output.name());
     if (!value)
-      return emitError(location) << "expects its subgraph to produce '"
-                                 << output.name() << "'";
+      return emitError(location)
+             << "expects its subgraph to produce '" << output.name() << "'";
     outputs.push_back(value);
   }
   nibble::onnx::YieldOp::create(builder, location, outputs);
@@ -583,7 +729,10 @@ LogicalResult GraphBuilder::buildNode(const NodeProto &node, Scope &scope) {
   SmallVector<std::unique_ptr<Region>> regions;
   for (const AttributeProto &attribute : node.attribute()) {
     if (attribute.type() == AttributeProto::GRAPH) {
-      auto region = buildSubgraph(attribute.g(), scope, location);
+      auto region = buildSubgraph(attribute.g(), scope, location,
+                                  isStandard && node.op_type() == "Loop"
+                                      ? ArrayRef<Value>(inputs)
+                                      : ArrayRef<Value>());
       if (failed(region))
         return failure();
       regions.push_back(std::move(*region));
@@ -603,6 +752,9 @@ LogicalResult GraphBuilder::buildNode(const NodeProto &node, Scope &scope) {
     std::string reason;
     Type type = convertType(scope.types.lookup(name),
                             fallbackElementType(node, inputs, i), reason);
+    if (!type || isa<UnrankedTensorType>(type))
+      if (Type yielded = yieldedType(node, regions, i))
+        type = yielded;
     if (!type) {
       if (llvm::none_of(inputs, [&](Value v) { return unknown.contains(v); }))
         report(node, "result '" + name + "': " + reason);
@@ -613,8 +765,8 @@ LogicalResult GraphBuilder::buildNode(const NodeProto &node, Scope &scope) {
   }
 
   auto op = nibble::onnx::NodeOp::create(
-      builder, location, types, node.op_type(),
-      isStandard ? "" : node.domain(), versionOf(node),
+      builder, location, types, node.op_type(), isStandard ? "" : node.domain(),
+      versionOf(node),
       attributes.empty() ? DictionaryAttr()
                          : builder.getDictionaryAttr(attributes),
       inputs, regions.size());
@@ -658,8 +810,9 @@ LogicalResult GraphBuilder::buildBody(const GraphProto &graph, Scope &scope) {
   }
   for (const auto &tensor : graph.sparse_initializer()) {
     const std::string &name = tensor.values().name();
-    report(name, "initializer", "sparse initializers are not supported; store "
-                                "the tensor densely");
+    report(name, "initializer",
+           "sparse initializers are not supported; store "
+           "the tensor densely");
     scope.values[name] = unknownValue(locationOf(name, "initializer"));
   }
   for (const NodeProto &node : graph.node())
@@ -704,18 +857,18 @@ LogicalResult GraphBuilder::addArguments(func::FuncOp function, Scope &scope) {
     }
     // Dimension texts such as "4" are numbers, too.
     if (type)
-      type = RankedTensorType::get(sizes,
-                                   cast<TensorType>(type).getElementType());
+      type =
+          RankedTensorType::get(sizes, cast<TensorType>(type).getElementType());
     NamedAttrList attributes;
     attributes.set(nibble::onnx::nameAttrName,
                    builder.getStringAttr(input.name()));
     if (type)
       attributes.set(dimsAttrName, builder.getArrayAttr(texts));
     unsigned index = function.getNumArguments();
-    if (failed(function.insertArgument(
-            index, type ? type : builder.getNoneType(),
-            attributes.getDictionary(context),
-            locationOf(input.name(), "input"))))
+    if (failed(function.insertArgument(index,
+                                       type ? type : builder.getNoneType(),
+                                       attributes.getDictionary(context),
+                                       locationOf(input.name(), "input"))))
       return failure();
     Value argument = function.getArgument(index);
     if (type)
@@ -745,6 +898,8 @@ LogicalResult GraphBuilder::addOutputs(func::FuncOp function,
         nibble::onnx::nameAttrName, builder.getStringAttr(output.name()))));
 
     BuiltGraph::Output known{output.name(), {}, dims.lookup(value).shape};
+    if (known.derived && llvm::any_of(*known.derived, dependsOnData))
+      known.derived.reset();
     for (const auto &dim : output.type().tensor_type().shape().dim()) {
       std::optional<DimExpr> &declared = known.declared.emplace_back();
       if (dim.has_dim_value() && dim.dim_value() >= 0)
@@ -755,16 +910,15 @@ LogicalResult GraphBuilder::addOutputs(func::FuncOp function,
     result.outputs.push_back(std::move(known));
   }
   func::ReturnOp::create(builder, function.getLoc(), outputs);
-  function.setType(
-      builder.getFunctionType(function.getArgumentTypes(), types));
+  function.setType(builder.getFunctionType(function.getArgumentTypes(), types));
   function.setAllResultAttrs(attributes);
   return success();
 }
 
 FailureOr<BuiltGraph> GraphBuilder::run() {
   const GraphProto &graph = model.graph();
-  Location location = NameLoc::get(builder.getStringAttr(
-      graph.name().empty() ? "main" : graph.name()));
+  Location location = NameLoc::get(
+      builder.getStringAttr(graph.name().empty() ? "main" : graph.name()));
   result.module = ModuleOp::create(location);
   builder.setInsertionPointToEnd(result.module->getBody());
   auto function = func::FuncOp::create(builder, location, "main",
@@ -783,9 +937,9 @@ FailureOr<BuiltGraph> GraphBuilder::run() {
 
 } // namespace
 
-FailureOr<BuiltGraph> nibble::buildGraph(MLIRContext *context,
-                                         const ModelProto &model,
-                                         TensorReader &reader,
-                                         const DimSubstitutions &substitutions) {
+FailureOr<BuiltGraph>
+nibble::buildGraph(MLIRContext *context, const ModelProto &model,
+                   TensorReader &reader,
+                   const DimSubstitutions &substitutions) {
   return GraphBuilder(context, model, reader, substitutions).run();
 }

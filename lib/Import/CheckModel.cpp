@@ -6,9 +6,9 @@
 //===----------------------------------------------------------------------===//
 //
 // The only file that calls ONNX's library, because the library throws. The
-// checker sees a copy in which tensors without data are empty and operators
-// without a schema are in a domain of their own: it would refuse both, while
-// data is checked elsewhere and unknown operators are to survive.
+// checker sees a copy in which tensors without data are empty, operators
+// without a schema are in a domain of their own and every value has a shape: it
+// would refuse what is checked elsewhere or is to survive.
 //
 //===----------------------------------------------------------------------===//
 
@@ -19,8 +19,8 @@
 #include "onnx/inliner/inliner.h"
 #include "onnx/shape_inference/implementation.h"
 
-#include <charconv>
 #include <algorithm>
+#include <charconv>
 #include <functional>
 #include <set>
 
@@ -30,12 +30,13 @@ namespace {
 
 constexpr char unknownDomain[] = "nibble.unknown";
 
-/// ONNX's messages have several lines; ours are one.
-std::string oneLine(const char *text) {
+/// ONNX's messages have several lines, and quote whatever a damaged file holds;
+/// ours are one line of text.
+std::string oneLine(std::string_view text) {
   std::string result;
-  for (; *text; ++text) {
-    if (*text != '\n')
-      result += *text;
+  for (unsigned char c : text) {
+    if (c >= ' ' && c != 0x7f)
+      result += static_cast<char>(c);
     else if (!result.empty() && result.back() != ' ')
       result += ' ';
   }
@@ -91,6 +92,12 @@ private:
   void visitGraph(::onnx::GraphProto &graph) {
     for (::onnx::TensorProto &tensor : *graph.mutable_initializer())
       visitTensor(tensor);
+    // Exporters leave out the shapes of outputs; they are derived anyway, and
+    // inputs without one are refused elsewhere.
+    for (auto *list : {graph.mutable_input(), graph.mutable_output()})
+      for (::onnx::ValueInfoProto &value : *list)
+        if (value.type().has_tensor_type())
+          value.mutable_type()->mutable_tensor_type()->mutable_shape();
     for (::onnx::NodeProto &node : *graph.mutable_node()) {
       visitAttributes(node);
       if (functions.count({node.domain(), node.op_type()}) ||
@@ -125,8 +132,7 @@ Status guarded(const std::function<void()> &body) {
 
 } // namespace
 
-std::optional<size_t>
-nibble::payloadIndex(const ::onnx::TensorProto &tensor) {
+std::optional<size_t> nibble::payloadIndex(const ::onnx::TensorProto &tensor) {
   std::optional<size_t> result;
   for (const ::onnx::StringStringEntryProto &entry : tensor.external_data()) {
     if (entry.key() != payloadKey)
@@ -152,8 +158,7 @@ int64_t nibble::opsetVersion(const ::onnx::ModelProto &model,
   return 1;
 }
 
-Expected<::onnx::ModelProto>
-nibble::checkModel(const StrippedModel &stripped) {
+Expected<::onnx::ModelProto> nibble::checkModel(const StrippedModel &stripped) {
   ::onnx::ModelProto model;
   bool isParsed = false;
   Status status = guarded([&] {

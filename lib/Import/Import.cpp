@@ -87,8 +87,7 @@ FailureOr<bool> relateOutput(Location location,
       return emitError(location)
              << "dimension '" << maybeDeclared->str() << "' is "
              << declared.str() << " by one output and " << derived.str()
-             << " by output '" << output.name
-             << "'; give them different names";
+             << " by output '" << output.name << "'; give them different names";
     doubts.push_back("output '" + output.name + "' declares dimension " +
                      std::to_string(index) + " as " + declared.str() +
                      ", which follows as " + derived.str() +
@@ -121,9 +120,8 @@ LogicalResult hashWeights(ModuleOp module) {
     auto stored = dyn_cast<qmodel::StoredAttr>(weight.getValue());
     if (!stored || !stored.getSha256().empty())
       continue;
-    FailureOr<Tensor> tensor =
-        qmodel::readWeight(weight, stored,
-                           cast<RankedTensorType>(weight.getType()));
+    FailureOr<Tensor> tensor = qmodel::readWeight(
+        weight, stored, cast<RankedTensorType>(weight.getType()));
     if (failed(tensor))
       return failure();
     weight.setValueAttr(qmodel::StoredAttr::get(

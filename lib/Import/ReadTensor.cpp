@@ -93,8 +93,7 @@ Expected<uint64_t> parseNumber(const std::string &text, const char *what) {
   uint64_t value = 0;
   auto [end, status] =
       std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || status != std::errc() ||
-      end != text.data() + text.size())
+  if (text.empty() || status != std::errc() || end != text.data() + text.size())
     return Status::error(std::string("expects a number of bytes as ") + what +
                          " of external data, got '" + text + "'");
   return value;
@@ -112,8 +111,7 @@ TensorReader::TensorReader(std::string path,
     folder = ".";
 }
 
-Expected<SourcedTensor>
-TensorReader::read(const ::onnx::TensorProto &proto) {
+Expected<SourcedTensor> TensorReader::read(const ::onnx::TensorProto &proto) {
   Expected<ElementType> type = elementTypeOf(proto.data_type());
   if (!type)
     return type.status();
@@ -150,8 +148,7 @@ TensorReader::read(const ::onnx::TensorProto &proto) {
     return SourcedTensor{
         Tensor::borrow(*type, std::move(shape),
                        model->bytes().subspan(range.offset, range.size), model),
-        SourcedTensor::Place{fs::path(path).filename().string(),
-                             range.offset}};
+        SourcedTensor::Place{fs::path(path).filename().string(), range.offset}};
   }
   Expected<Tensor> tensor = decode(payload, *type, std::move(shape), *bytes);
   if (!tensor)
@@ -228,14 +225,14 @@ TensorReader::openExternal(const std::string &location) {
       return leaves("leaves the folder with '..'");
   std::error_code failed;
   fs::path root = fs::weakly_canonical(folder, failed);
-  fs::path target = failed ? fs::path()
-                           : fs::weakly_canonical(fs::path(folder) / relative,
-                                                  failed);
+  fs::path target =
+      failed ? fs::path()
+             : fs::weakly_canonical(fs::path(folder) / relative, failed);
   if (failed)
     return Status::error("cannot find external data '" + location +
                          "': " + failed.message());
-  auto [end, ignored] = std::mismatch(root.begin(), root.end(), target.begin(),
-                                      target.end());
+  auto [end, ignored] =
+      std::mismatch(root.begin(), root.end(), target.begin(), target.end());
   if (end != root.end())
     return leaves("is a link that leaves the folder");
   auto file = MappedFile::open((fs::path(folder) / relative).string());
@@ -245,9 +242,10 @@ TensorReader::openExternal(const std::string &location) {
   return *file;
 }
 
-Expected<SourcedTensor>
-TensorReader::readExternal(const TensorPayload &payload, ElementType type,
-                           std::vector<int64_t> shape, uint64_t bytes) {
+Expected<SourcedTensor> TensorReader::readExternal(const TensorPayload &payload,
+                                                   ElementType type,
+                                                   std::vector<int64_t> shape,
+                                                   uint64_t bytes) {
   auto file = openExternal(payload.location);
   if (!file)
     return file.status();

@@ -53,10 +53,10 @@ enum class Message {
 struct Field {
   uint64_t number = 0;
   unsigned wireType = 0;
-  uint64_t start = 0;       // of the tag
-  uint64_t value = 0;       // of the content
-  uint64_t end = 0;         // past the content
-  uint64_t integer = 0;     // content of a varint
+  uint64_t start = 0;   // of the tag
+  uint64_t value = 0;   // of the content
+  uint64_t end = 0;     // past the content
+  uint64_t integer = 0; // content of a varint
 };
 
 enum WireType : unsigned { Varint = 0, Fixed64 = 1, Bytes = 2, Fixed32 = 5 };
@@ -179,9 +179,8 @@ private:
     field.wireType = *tag & 7;
     field.value = at;
     if (field.number == 0 || field.number >= 1u << 29)
-      return fail(field.start,
-                  "expects a field number of protobuf, got " +
-                      std::to_string(field.number));
+      return fail(field.start, "expects a field number of protobuf, got " +
+                                   std::to_string(field.number));
     uint64_t size = 0;
     switch (field.wireType) {
     case Varint: {
@@ -206,8 +205,8 @@ private:
       size = 4;
       break;
     default:
-      return fail(field.start, "unknown wire type " +
-                                   std::to_string(field.wireType));
+      return fail(field.start,
+                  "unknown wire type " + std::to_string(field.wireType));
     }
     if (size > end - at)
       return fail(field.value, "field " + std::to_string(field.number) +
@@ -233,8 +232,8 @@ private:
   bool rewrite(Message message, uint64_t at, uint64_t end, unsigned depth,
                std::string &out) {
     if (depth > maxDepth)
-      return fail(at, "messages nest deeper than " +
-                          std::to_string(maxDepth) + " levels");
+      return fail(at, "messages nest deeper than " + std::to_string(maxDepth) +
+                          " levels");
     if (message == Message::Tensor)
       return rewriteTensor(at, end, out);
     while (at < end) {
@@ -326,7 +325,6 @@ private:
 
 } // namespace
 
-Expected<StrippedModel>
-nibble::stripPayloads(std::span<const std::byte> file) {
+Expected<StrippedModel> nibble::stripPayloads(std::span<const std::byte> file) {
   return Stripper(file).run();
 }

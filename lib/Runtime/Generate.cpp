@@ -100,6 +100,13 @@ Expected<LanguageModel> LanguageModel::create(Session &session) {
       entry.outputs[info.logits].shape.back().asConstant().value_or(0);
   if (Status status = model.findLimits(); !status.isOk())
     return status;
+  // Room for any usual context from the start; longer ones grow.
+  uint64_t usual = std::min<uint64_t>(model.limit, 1 << 17);
+  model.tokens.reserve(usual);
+  for (int32_t input : {info.tokens, info.attentionMask, info.positions})
+    if (input >= 0)
+      model.work[input].bytes.reserve(usual * entry.inputs[input].type.bits /
+                                      8);
   return model;
 }
 
@@ -143,48 +150,54 @@ void LanguageModel::reset() { tokens.clear(); }
 
 /// The shape of an input for `count` tokens after `past`; dimensions that have
 /// no part in this (the batch) are as small as they may be, but not empty.
-Expected<std::vector<int64_t>>
-LanguageModel::shapeOf(const Port &port, uint64_t past, uint64_t count) const {
-  auto value = [&](const std::string &name) -> std::optional<int64_t> {
-    if (name == info->sequenceDim)
-      return static_cast<int64_t>(count);
-    if (name == info->pastDim)
-      return static_cast<int64_t>(past);
-    for (const DimSymbol &dim : session->bundle().index().dims)
+Status LanguageModel::findShape(uint32_t input, uint64_t past, uint64_t count) {
+  // One pointer to capture: what a std::function holds without allocating.
+  struct Sizes {
+    const GenerationInfo &info;
+    const std::vector<DimSymbol> &dims;
+    uint64_t past, count;
+  } sizes{*info, session->bundle().index().dims, past, count};
+  auto value = [&sizes](const std::string &name) -> std::optional<int64_t> {
+    if (name == sizes.info.sequenceDim)
+      return static_cast<int64_t>(sizes.count);
+    if (name == sizes.info.pastDim)
+      return static_cast<int64_t>(sizes.past);
+    for (const DimSymbol &dim : sizes.dims)
       if (dim.name == name)
         return std::max<int64_t>(dim.min, 1);
     return std::nullopt;
   };
-  std::vector<int64_t> shape;
+  const Port &port = session->entry().inputs[input];
+  std::vector<int64_t> &shape = work[input].shape;
+  shape.clear();
   for (const DimExpr &dim : port.shape) {
     Expected<int64_t> size = dim.evaluate(value);
     if (!size)
       return size.status().withContext("input '" + port.name + "'");
     shape.push_back(*size);
   }
-  return shape;
+  return Status::success();
 }
 
 /// Fills in tokens, mask or positions.
 Status LanguageModel::setWorkInput(uint32_t input, uint64_t past,
                                    uint64_t count) {
+  if (Status status = findShape(input, past, count); !status.isOk())
+    return status;
   const Port &port = session->entry().inputs[input];
-  Expected<std::vector<int64_t>> shape = shapeOf(port, past, count);
-  if (!shape)
-    return shape.status();
+  auto &[buffer, shape] = work[input];
   auto number = static_cast<int32_t>(input);
-  // The mask covers the past as well, whatever its dimension is called.
-  if (number == info->attentionMask)
-    shape->back() = static_cast<int64_t>(past + count);
-  std::optional<uint64_t> size = elementCount(*shape);
-  uint64_t expected = number == info->attentionMask ? past + count : count;
-  if (!size || *size != expected)
+  uint64_t expected = count;
+  if (number == info->attentionMask) {
+    // The mask covers the past as well, whatever its dimension is called.
+    expected = past + count;
+    shape.back() = static_cast<int64_t>(expected);
+  }
+  if (elementCount(shape) != expected)
     return Status::error("input '" + port.name +
-                         "': expected one element for "
-                         "each of " +
+                         "': expected one element for each of " +
                          std::to_string(expected) + " tokens of one sequence");
   size_t bytes = port.type.bits / 8;
-  std::vector<std::byte> &buffer = work[input];
   buffer.resize(expected * bytes);
   for (uint64_t i = 0; i < expected; ++i) {
     int64_t value = 1;
@@ -194,7 +207,17 @@ Status LanguageModel::setWorkInput(uint32_t input, uint64_t past,
       value = static_cast<int64_t>(past + i);
     store(port.type, buffer.data() + i * bytes, value);
   }
-  return session->setInput(input, buffer.data(), *shape);
+  return session->setInput(input, buffer.data(), shape);
+}
+
+Status LanguageModel::setEmptyCache(uint32_t input, uint64_t count) {
+  if (Status status = findShape(input, /*past=*/0, count); !status.isOk())
+    return status;
+  const std::vector<int64_t> &shape = work[input].shape;
+  if (elementCount(shape) != 0)
+    return Status::error("cache input '" + session->entry().inputs[input].name +
+                         "' is not empty without past tokens");
+  return session->setInput(input, nullptr, shape);
 }
 
 Status LanguageModel::runChunk(uint64_t past, uint64_t count) {
@@ -205,20 +228,9 @@ Status LanguageModel::runChunk(uint64_t past, uint64_t count) {
           !status.isOk())
         return status;
   for (auto [input, output] : info->cache) {
-    if (past != 0) {
-      if (Status status = session->feedBack(output, input); !status.isOk())
-        return status;
-      continue;
-    }
-    const Port &port = session->entry().inputs[input];
-    Expected<std::vector<int64_t>> shape = shapeOf(port, past, count);
-    if (!shape)
-      return shape.status();
-    if (elementCount(*shape) != 0)
-      return Status::error("cache input '" + port.name +
-                           "' is not empty without past tokens");
-    if (Status status = session->setInput(input, nullptr, *shape);
-        !status.isOk())
+    Status status = past == 0 ? setEmptyCache(input, count)
+                              : session->feedBack(output, input);
+    if (!status.isOk())
       return status;
   }
   return session->run();
@@ -226,18 +238,24 @@ Status LanguageModel::runChunk(uint64_t past, uint64_t count) {
 
 /// Takes the last row of the logits as float32.
 Status LanguageModel::readLogits() {
-  Tensor output = session->output(static_cast<uint32_t>(info->logits));
-  if (output.size() == 0)
+  auto number = static_cast<uint32_t>(info->logits);
+  ElementType type = session->entry().outputs[number].type;
+  std::span<const std::byte> bytes = session->outputBytes(number);
+  std::span<const int64_t> shape = session->outputShape(number);
+  if (bytes.empty())
     return Status::error("the model gave no logits");
-  vocabularySize = output.shape().back();
+  vocabularySize = shape.back();
   logits.resize(static_cast<size_t>(vocabularySize));
-  uint64_t first = output.size() - logits.size();
-  if (output.type() == ElementType::float32())
-    std::memcpy(logits.data(), output.as<float>().data() + first,
+  uint64_t size = bytes.size() / (type.bits / 8);
+  uint64_t first = size - logits.size();
+  if (type == ElementType::float32()) {
+    std::memcpy(logits.data(), bytes.data() + first * sizeof(float),
                 logits.size() * sizeof(float));
-  else
-    for (size_t i = 0; i < logits.size(); ++i)
-      logits[i] = static_cast<float>(output.numberAt(first + i));
+    return Status::success();
+  }
+  Tensor output = session->output(number);
+  for (size_t i = 0; i < logits.size(); ++i)
+    logits[i] = static_cast<float>(output.numberAt(first + i));
   return Status::success();
 }
 

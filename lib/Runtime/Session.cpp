@@ -683,12 +683,24 @@ Status Session::run() {
   return Status::success();
 }
 
+std::span<const std::byte> Session::outputBytes(uint32_t number) const {
+  if (!state->hasRun || number >= state->outputs.size())
+    return {};
+  const Output &output = state->outputs[number];
+  return {output.bytes ? output.current.data() : nothing, output.bytes};
+}
+
+std::span<const int64_t> Session::outputShape(uint32_t number) const {
+  if (!state->hasRun || number >= state->outputs.size())
+    return {};
+  return state->outputs[number].shape.span();
+}
+
 Tensor Session::output(uint32_t number) const {
   if (!state->hasRun || number >= state->outputs.size())
     return Tensor();
-  const Output &output = state->outputs[number];
-  auto shape = output.shape.span();
-  return Tensor::borrow(
-      state->entry.outputs[number].type, {shape.begin(), shape.end()},
-      {output.bytes ? output.current.data() : nothing, output.bytes}, nullptr);
+  auto shape = outputShape(number);
+  return Tensor::borrow(state->entry.outputs[number].type,
+                        {shape.begin(), shape.end()}, outputBytes(number),
+                        nullptr);
 }

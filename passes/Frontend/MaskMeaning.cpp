@@ -13,9 +13,9 @@ using namespace mlir;
 
 namespace nibble::frontend {
 
-/// `$` starts no dimension symbol, so coordinates cannot be taken for one.
+/// A symbol beside those of dimensions, which models name.
 static std::string coordinateName(unsigned fromLast) {
-  return "$" + std::to_string(fromLast);
+  return "nibble.coordinate." + std::to_string(fromLast);
 }
 
 DimExpr coordinate(unsigned fromLast) {

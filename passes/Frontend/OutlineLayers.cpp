@@ -81,7 +81,7 @@ SmallVector<Segment> segmentsOf(const Segment &stream) {
   for (auto [i, op] : llvm::enumerate(stream))
     position[op] = i;
   Block *block = stream.front()->getBlock();
-  // How many values end their life after each op; -1 for function results.
+  // Values whose life starts and ends at each op.
   SmallVector<int64_t> opened(stream.size() + 1), closed(stream.size() + 1);
   for (auto [i, op] : llvm::enumerate(stream))
     for (Value result : op->getResults()) {
@@ -256,7 +256,8 @@ private:
   func::FuncOp makeFunction(StringRef name, func::FuncOp main,
                             const DimsAnalysis &dims) {
     OpBuilder builder(main);
-    builder.setInsertionPointAfter(&main->getBlock()->back());
+    // Made from the last on, so this puts them in order.
+    builder.setInsertionPointAfter(main);
     auto type = builder.getFunctionType(TypeRange(arguments.getArrayRef()),
                                         TypeRange(ValueRange(results)));
     auto function =

@@ -262,7 +262,7 @@ private:
   FailureOr<KernelOp> makeKernel(Operation *op, ArrayRef<Value> arguments,
                                  std::vector<DimExpr> &scalars) {
     Renaming rename;
-    OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
+    OpBuilder builder(module.getContext()); // without insertion: see below
     SmallVector<Attribute> argumentDims;
     for (Value argument : arguments) {
       SmallVector<Attribute> list;
@@ -270,16 +270,14 @@ private:
         list.push_back(builder.getStringAttr(rename(dim).str()));
       argumentDims.push_back(builder.getArrayAttr(list));
     }
-    OperationState state(op->getLoc(), KernelOp::getOperationName());
-    Region *region = state.addRegion();
-    auto *body = new Block();
-    region->push_back(body);
+    auto body = std::make_unique<Block>();
     IRMapping mapping;
     for (Value argument : arguments)
       mapping.map(argument,
                   body->addArgument(argument.getType(), op->getLoc()));
 
-    OpBuilder inner = OpBuilder::atBlockEnd(body);
+    OpBuilder inner(module.getContext());
+    inner.setInsertionPointToEnd(body.get());
     for (Value operand : op->getOperands()) {
       Operation *constant = operand.getDefiningOp();
       if (!isInlineConstant(constant) || mapping.contains(operand))
@@ -294,8 +292,11 @@ private:
       }
     }
     Operation *copy = inner.clone(*op, mapping);
-    for (StringRef identity : {"id", "plan"})
-      copy->removeAttr(identity);
+    if (isa<QuantizableOpInterface>(copy)) {
+      // Ids differ between layers and would keep equal kernels apart.
+      copy->setAttr("id", builder.getStringAttr(copy->getName().stripDialect()));
+      copy->removeAttr("plan");
+    }
     YieldOp::create(inner, op->getLoc(), copy->getResults());
     for (Value result : op->getResults())
       for (const DimExpr &dim : *dims.of(result).shape)
@@ -304,10 +305,10 @@ private:
     SmallVector<Attribute> scalarNames;
     for (size_t i = 0; i < rename.scalars.size(); ++i)
       scalarNames.push_back(builder.getStringAttr("d" + std::to_string(i)));
-    state.addAttribute("sym_name", builder.getStringAttr("kernel"));
-    state.addAttribute("scalars", builder.getArrayAttr(scalarNames));
-    state.addAttribute("arg_dims", builder.getArrayAttr(argumentDims));
-    auto kernel = cast<KernelOp>(Operation::create(state));
+    auto kernel = KernelOp::create(
+        builder, op->getLoc(), builder.getStringAttr("kernel"),
+        builder.getArrayAttr(scalarNames), builder.getArrayAttr(argumentDims));
+    kernel.getBody().push_back(body.release());
     scalars = std::move(rename.scalars);
     return deduplicated(kernel, op);
   }

@@ -283,6 +283,12 @@ TEST(Tensor, IsAlignedAndZero) {
   }
 }
 
+// Under AddressSanitizer, an allocation that is too large ends the program by
+// default; without it, nobody calls this.
+extern "C" const char *__asan_default_options() {
+  return "allocator_may_return_null=1";
+}
+
 TEST(Tensor, RefusesImpossibleShapes) {
   Expected<Tensor> huge =
       Tensor::tryAllocate(ElementType::float32(), {INT64_MAX, 4});

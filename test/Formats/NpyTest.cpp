@@ -140,7 +140,7 @@ TEST(ParseNpy, RefusesOtherLiterals) {
         "{'descr': '<i8', 'fortran_order': False, 'shape': [1]}",
         "{'descr': '<i8', 'fortran_order': False, 'shape': (1,",
         "{'descr': '<i8', 'fortran_order': 0, 'shape': ()}",
-        "{'descr': '<i8, 'fortran_order': False, 'shape': ()}",
+        "{'descr': '<i8', 'fortran_order': False, 'shape: ()}",
         "{'descr': '<i8', 'descr': '<i8', 'fortran_order': False, 'shape': ()}",
         "{'descr': '<i8', 'fortran_order': False, 'shape': (), 'x': 1}",
         "{'descr': '<i8', 'fortran_order': False, 'shape': ()} + 1",
@@ -359,7 +359,10 @@ TEST_F(Npy, RefusesHostileArchives) {
   EXPECT_EQ(with(first + 28, 0xffff, 2), expects("its directory ends early"));
   EXPECT_EQ(with(whole.size() - 6, 0x7fffffff, 4),
             expects("its directory does not fit into the file"));
-  EXPECT_EQ(with(whole.size() - 12, 3, 2), expects("its directory ends early"));
+  EXPECT_EQ(with(whole.size() - 12, 3, 2),
+            expects("its directory does not fit into the file"));
+  EXPECT_EQ(with(whole.size() - 12, 1, 2),
+            expects("its directory has more entries than it says"));
   EXPECT_EQ(with(whole.size() - 18, 1, 2),
             "expects a ZIP archive in one file, got one part of several");
 

@@ -17,9 +17,23 @@
 #include "gtest/gtest.h"
 
 #include <cmath>
+#include <cstdlib>
+#include <new>
 
 using namespace nibble;
 using namespace nibble::test;
+
+/// Allocations of this thread, to see that a decode step makes none.
+static thread_local uint64_t allocations = 0;
+
+void *operator new(size_t size) {
+  ++allocations;
+  if (void *memory = std::malloc(size ? size : 1))
+    return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void *memory) noexcept { std::free(memory); }
+void operator delete(void *memory, size_t) noexcept { std::free(memory); }
 
 namespace {
 
@@ -121,6 +135,21 @@ TEST(Generate, LongPromptsRunInPieces) {
                 "expected at most 16 tokens in the context, got 36"),
             std::string::npos)
       << refused.status().message();
+}
+
+TEST(Generate, DecodeStepsAllocateNothing) {
+  for (bool withCache : {false, true}) {
+    Model model(withCache);
+    auto language = LanguageModel::create(*model.session);
+    ASSERT_TRUE(bool(language));
+    int32_t token = 4;
+    ASSERT_TRUE(bool(language->append({&token, 1})));
+    ASSERT_TRUE(bool(language->append({&token, 1})));
+    uint64_t before = allocations;
+    for (int i = 0; i < 12; ++i)
+      EXPECT_TRUE(bool(language->append({&token, 1})));
+    EXPECT_EQ(allocations, before) << "cache " << withCache;
+  }
 }
 
 TEST(Generate, NeedsATokenizer) {

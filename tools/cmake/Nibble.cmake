@@ -124,12 +124,3 @@ function(nibble_tablegen target)
   add_public_tablegen_target(${target})
   add_dependencies(NibbleTablegen ${target})
 endfunction()
-
-# While folders are being added: one that is not there yet is skipped.
-macro(nibble_add_subdirectory folder)
-  file(GLOB nibble_present CONFIGURE_DEPENDS
-    "${CMAKE_CURRENT_SOURCE_DIR}/${folder}/CMakeLists.txt")
-  if(nibble_present)
-    add_subdirectory(${folder})
-  endif()
-endmacro()

@@ -66,6 +66,8 @@ llvm::Error writeFile(llvm::StringRef path, llvm::StringRef contents) {
 }
 
 llvm::Error run() {
+  // lld parses options of its own and resets all of these.
+  std::string imagePath = output, symbolsPath = symbols;
   const Target *target = findTarget(targetName);
   if (!target)
     return llvm::createStringError("unknown target '%s'", targetName.c_str());
@@ -81,13 +83,13 @@ llvm::Error run() {
   if (!code)
     return code.takeError();
   if (emit == Emit::assembly)
-    return writeFile(output, *code);
+    return writeFile(imagePath, *code);
   auto image = flatten(*code);
   if (!image)
     return image.takeError();
-  if (llvm::Error error = writeFile(output, image->bytes))
+  if (llvm::Error error = writeFile(imagePath, image->bytes))
     return error;
-  if (symbols.empty())
+  if (symbolsPath.empty())
     return llvm::Error::success();
   llvm::json::Object offsets;
   for (const auto &[name, offset] : image->symbols)
@@ -95,7 +97,7 @@ llvm::Error run() {
   std::string text;
   llvm::raw_string_ostream stream(text);
   stream << llvm::json::Value(std::move(offsets)) << "\n";
-  return writeFile(symbols, text);
+  return writeFile(symbolsPath, text);
 }
 
 } // namespace

@@ -89,14 +89,23 @@ std::string describe(Location location) {
   return result;
 }
 
+/// Names come from the file: what would break a line is shown as `?`.
+std::string printable(std::string text) {
+  for (char &c : text)
+    if (static_cast<unsigned char>(c) < ' ' || c == 0x7f)
+      c = '?';
+  return text;
+}
+
 /// One line per diagnostic, so that the last line of a failure is the error.
 LogicalResult print(Diagnostic &diagnostic) {
   std::string where = describe(diagnostic.getLocation());
   bool isError = diagnostic.getSeverity() == DiagnosticSeverity::Error;
   for (Diagnostic &note : diagnostic.getNotes())
-    std::cerr << "note: " << note.str() << "\n";
-  std::cerr << (isError ? "error: " : "warning: ") << where
-            << (where.empty() ? "" : ": ") << diagnostic.str() << "\n";
+    std::cerr << "note: " << printable(note.str()) << "\n";
+  std::cerr << (isError ? "error: " : "warning: ")
+            << printable(where + (where.empty() ? "" : ": ") + diagnostic.str())
+            << "\n";
   return success();
 }
 
@@ -110,8 +119,8 @@ LogicalResult placeWeights(ModuleOp module, const fs::path &modelFolder,
   fs::path weightsFolder = output.string() + ".weights";
   WeightStore &store = WeightStore::get(module.getContext());
   auto relative = [&](const fs::path &path) {
-    fs::path result = fs::relative(fs::weakly_canonical(path, error), base,
-                                   error);
+    fs::path result =
+        fs::relative(fs::weakly_canonical(path, error), base, error);
     return result.empty() ? fs::absolute(path, error).string()
                           : result.string();
   };
@@ -143,9 +152,9 @@ LogicalResult placeWeights(ModuleOp module, const fs::path &modelFolder,
     } else {
       file = relative(modelFolder / file);
     }
-    weight.setValueAttr(
-        qmodel::StoredAttr::get(module.getContext(), file, stored.getOffset(),
-                                stored.getBytes(), hash));
+    weight.setValueAttr(qmodel::StoredAttr::get(module.getContext(), file,
+                                                stored.getOffset(),
+                                                stored.getBytes(), hash));
   }
   return success();
 }
@@ -194,14 +203,14 @@ int listUnsupported(ModuleOp module, std::vector<ImportProblem> problems) {
   for (const ImportProblem &problem : problems) {
     std::cout << problem.node << ": " << problem.opType;
     if (problem.version)
-      std::cout << " (domain " << (problem.domain.empty() ? "ai.onnx"
-                                                          : problem.domain)
+      std::cout << " (domain "
+                << (problem.domain.empty() ? "ai.onnx" : problem.domain)
                 << ", opset " << problem.version << ")";
     std::cout << ": " << problem.reason << "\n";
   }
   std::cout << std::flush;
-  return fail(std::to_string(problems.size()) + " of " +
-              std::to_string(nodes) + " nodes are not supported");
+  return fail(std::to_string(problems.size()) + " of " + std::to_string(nodes) +
+              " nodes are not supported");
 }
 
 } // namespace

@@ -122,11 +122,14 @@ int main(int argc, char **argv) {
   nibble::registerAllDialects(registry);
   nibble::registerAllPasses();
   Options options;
+  cl::AddExtraVersionPrinter(
+      [](llvm::raw_ostream &os) { os << "quant-opt " NIBBLE_VERSION "\n"; });
   std::string help = registerCLIOptions("Nibble's pass driver", registry);
   std::string problems;
   llvm::raw_string_ostream stream(problems);
   if (!cl::ParseCommandLineOptions(argc, argv, help, &stream)) {
-    llvm::StringRef first = llvm::StringRef(problems).trim();
+    llvm::StringRef first = llvm::StringRef(problems).trim().split('\n').first;
+    first.consume_front("quant-opt: ");
     return fail(first.empty() ? "wrong usage; see --help" : first, WrongUsage);
   }
   return run(options, registry);

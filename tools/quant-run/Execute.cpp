@@ -36,9 +36,13 @@ Status setFromFile(Session &session, const std::string &argument) {
     Expected<NamedTensors> arrays = readNpz(argument);
     if (!arrays)
       return arrays.status();
-    for (const auto &[name, tensor] : *arrays)
-      if (Status status = session.setInput(name, tensor); !status.isOk())
-        return status.withContext(argument);
+    // Archives of references hold outputs as well; only inputs count here, and
+    // one that is missing is reported before the run.
+    for (const Port &port : session.entry().inputs)
+      if (const Tensor *tensor = find(*arrays, port.name))
+        if (Status status = session.setInput(port.name, *tensor);
+            !status.isOk())
+          return status.withContext(argument);
     return Status::success();
   }
   std::string path = argument.substr(equals + 1);

@@ -57,19 +57,22 @@ void addOptions(CLI::App &app, RunOptions &options, bool ownBundle) {
         ->required()
         ->type_name("MODEL");
 
-  std::string group = "What to do (default: one run on the given inputs)";
-  auto *modes = app.add_option_group(group);
-  modes->add_flag("--generate", options.generate,
-                  "write text that continues --prompt");
-  modes->add_flag("--bench", options.bench,
-                  "measure the speed of prompt and decoding");
-  modes->add_flag("--inspect", options.inspect,
-                  "show entry points, bounds, code variants and sizes");
-  modes->add_flag("--verify", options.verify,
-                  "check the hash of every weight; exit code 0 or 1");
-  modes->require_option(0, 1);
+  std::string group = "What to do (otherwise: one run on the given inputs)";
+  app.add_flag("--generate", options.generate,
+               "write text that continues --prompt")
+      ->group(group);
+  app.add_flag("--bench", options.bench,
+               "measure the speed of prompt and decoding")
+      ->group(group);
+  app.add_flag("--inspect", options.inspect,
+               "show entry points, bounds, code variants and sizes")
+      ->group(group);
+  app.add_flag("--verify", options.verify,
+               "check the hash of every weight; exit code 0 or 1")
+      ->group(group);
   app.add_flag("--explain", options.explain,
-               "say which code variant is used on this processor, and why");
+               "say which code variant is used on this processor, and why")
+      ->group(group);
 
   group = "One run";
   app.add_option("--input", options.inputs,
@@ -101,7 +104,7 @@ void addOptions(CLI::App &app, RunOptions &options, bool ownBundle) {
                  "0 (default): always the likeliest token; 1: as the model "
                  "has it; more: wilder")
       ->type_name("T")
-      ->check(CLI::Range(0.0, 1e6))
+      ->check(CLI::Range(0.0, 1e6).description(""))
       ->group(group);
   app.add_option("--top-k", sampling.topK,
                  "choose among the K likeliest tokens only (default 0: off)")
@@ -111,7 +114,7 @@ void addOptions(CLI::App &app, RunOptions &options, bool ownBundle) {
                  "choose among the likeliest tokens that have a probability "
                  "of P together (default 1: off)")
       ->type_name("P")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(CLI::Range(0.0, 1.0).description(""))
       ->group(group);
   app.add_option("--seed", sampling.seed,
                  "seed of the random choices (default 0)")
@@ -127,7 +130,7 @@ void addOptions(CLI::App &app, RunOptions &options, bool ownBundle) {
   app.add_option("--threads", options.session.threads,
                  "threads to use (default 0: one per core)")
       ->type_name("N")
-      ->check(CLI::Range(0, 1024))
+      ->check(CLI::Range(0, 1024).description(""))
       ->group(group);
   app.add_option("--cpu", options.session.variant,
                  "code variant to use (default: the best one; see --explain)")
@@ -138,8 +141,12 @@ void addOptions(CLI::App &app, RunOptions &options, bool ownBundle) {
 }
 
 /// Does what the options say.
-Status dispatch(const RunOptions &options) {
+Status dispatch(const RunOptions &options, bool ownBundle) {
   Expected<std::shared_ptr<const Bundle>> bundle = Bundle::open(options.model);
+  if (!bundle && ownBundle)
+    return bundle.status().withContext(
+        "this program holds no model that can run; make one with "
+        "`quant-compile --emit=exe`");
   if (!bundle)
     return bundle.status();
   bool onlyExplains = options.explain && !options.generate && !options.bench &&
@@ -202,14 +209,17 @@ int parseAndRun(int argc, char **argv, bool ownBundle) {
   } catch (const CLI::Success &request) { // --help, --version
     return app.exit(request);
   } catch (const CLI::ParseError &problem) {
-    std::cerr << "see `" << program << " --help`\n";
-    return fail(2, problem.what());
+    return fail(2,
+                std::string(problem.what()) + "; see `" + program + " --help`");
   }
+  if (options.generate + options.bench + options.inspect + options.verify > 1)
+    return fail(2, "expected one of --generate, --bench, --inspect and "
+                   "--verify, got several");
   if (!options.generate && (app.count("--prompt") || app.count("--stop")))
     return fail(2, "--prompt and --stop need --generate");
   if (options.json && !options.bench && !options.inspect)
     return fail(2, "--json needs --bench or --inspect");
-  Status status = dispatch(options);
+  Status status = dispatch(options, ownBundle);
   return status.isOk() ? 0 : fail(1, status.message());
 }
 

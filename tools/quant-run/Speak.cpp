@@ -73,7 +73,8 @@ uint64_t bytesPerToken(const Session &session) {
   std::set<uint32_t> read;
   for (const Step &step : session.entry().steps) {
     const std::string &kernel = index.kernels[step.kernel].name;
-    if (kernel.rfind("embedding", 0) == 0 || kernel.rfind("gather", 0) == 0)
+    if (kernel.find("embedding") != std::string::npos ||
+        kernel.rfind("gather", 0) == 0)
       continue;
     for (const BufferRef &buffer : step.buffers)
       if (buffer.kind == BufferRef::Kind::Weight)

@@ -53,15 +53,20 @@ private:
   Status findLimits();
   Status runChunk(uint64_t past, uint64_t count);
   Status setWorkInput(uint32_t input, uint64_t past, uint64_t count);
-  Expected<std::vector<int64_t>> shapeOf(const Port &port, uint64_t past,
-                                         uint64_t count) const;
+  Status setEmptyCache(uint32_t input, uint64_t count);
+  Status findShape(uint32_t input, uint64_t past, uint64_t count);
   Status readLogits();
 
   Session *session = nullptr;
   const GenerationInfo *info = nullptr;
   std::vector<int32_t> tokens;
   std::vector<float> logits;
-  std::vector<std::vector<std::byte>> work; ///< per input, what we fill in
+  /// What we give an input; kept, so that a step allocates nothing.
+  struct Work {
+    std::vector<std::byte> bytes;
+    std::vector<int64_t> shape;
+  };
+  std::vector<Work> work; ///< per input
   uint64_t limit = 0, chunk = 0;
   int64_t vocabularySize = 0;
 };

@@ -68,6 +68,9 @@ public:
   /// A view of an output: valid until the next run, feedBack of this output,
   /// or the session's end. Empty before the first run.
   Tensor output(uint32_t output) const;
+  /// The same without an allocation.
+  std::span<const std::byte> outputBytes(uint32_t output) const;
+  std::span<const int64_t> outputShape(uint32_t output) const;
 
   /// Bytes of virtual memory planned for arena and outputs at the bounds.
   uint64_t plannedBytes() const;

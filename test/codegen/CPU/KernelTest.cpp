@@ -20,6 +20,7 @@
 #include "nibble/Support/WeightStore.h"
 #include "nibble/Target/KernelAbi.h"
 #include "nibble/codegen/CPU/Kernels.h"
+#include "nibble/dialects/Onnx/Onnx.h"
 #include "nibble/dialects/QKernel/QKernel.h"
 
 #include "mlir/IR/MLIRContext.h"

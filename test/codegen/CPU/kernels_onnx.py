@@ -1,0 +1,295 @@
+# ===- kernels_onnx.py - ONNX operators for kernels_numpy.py -------------=== #
+#
+# Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#
+# ===--------------------------------------------------------------------=== #
+
+import numpy as np
+
+
+def f32(array):
+    return np.asarray(array).astype(np.float32)
+
+
+def ints(*values):
+    """A constant list of integers as text."""
+    return f"dense<[{', '.join(map(str, values))}]> : tensor<{len(values)}xi64>"
+
+
+def constants_node(s, op, arguments, constants, expected, attributes="",
+                   version=21, **more):
+    """A node whose operands after `arguments` are integer lists (None: absent).
+    """
+    text, names, types = "", [], []
+    for i in range(len(arguments)):
+        names.append("%" + "abcdefgh"[i])
+        types.append("{%d}" % i)
+    for i, value in enumerate(constants):
+        names.append(f"%k{i}")
+        if value is None:
+            text += f"%k{i} = onnx.none\n  "
+            types.append("none")
+        else:
+            text += f"%k{i} = onnx.constant {ints(*value)}\n  "
+            types.append(f"tensor<{len(value)}xi64>")
+    results = len(expected) if isinstance(expected, (list, tuple)) else 1
+    outs = ", ".join("%%r%d" % i for i in range(results))
+    out_types = ", ".join("{r%d}" % i for i in range(results))
+    attributes = f" attributes {{{attributes}}}" if attributes else ""
+    s.add(op, arguments,
+          f'{text}{outs} = onnx.node "{op}"({", ".join(names)}){attributes} '
+          f'{{version = {version} : i64}} : ({", ".join(types)}) -> '
+          f'({out_types})', expected, **more)
+
+
+def elementwise(s):
+    x, y = s.normal(3, 1, 17), s.normal(5, 17)
+    d, e = x.astype(np.float64), y.astype(np.float64)
+    for op, function in {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply,
+                         "Div": np.divide, "Min": np.minimum,
+                         "Max": np.maximum}.items():
+        s.node(op, [x, y], f32(function(d, e)))
+    for op, function in {"Less": np.less, "LessOrEqual": np.less_equal,
+                         "Greater": np.greater, "Equal": np.equal,
+                         "GreaterOrEqual": np.greater_equal}.items():
+        s.node(op, [x, y], function(x, y))
+    z = s.normal(1)
+    s.node("Max", [x, y, z], np.maximum(np.maximum(x, y), z))
+    ramp = f32(np.linspace(-20, 20, 403)).reshape(13, 31)
+    wide = f32(np.concatenate([np.linspace(-1e6, 1e6, 300),
+                               np.linspace(-10, 10, 100)]))
+    special = f32([np.inf, -np.inf, np.nan, 0.0, -0.0, 100, -100, 1e-30, 88.5,
+                   -87])
+    r, w, c = (t.astype(np.float64) for t in (ramp, wide, special))
+    with np.errstate(all="ignore"):
+        s.node("Exp", [ramp], f32(np.exp(r)), tolerance=3e-7)
+        s.node("Exp", [f32(ramp / 20)], f32(np.exp(f32(ramp / 20))),
+               tolerance=2e-7)
+        s.node("Exp", [special], f32(np.where(c < -86.7, 0, np.exp(c))))
+        s.node("Log", [f32(np.exp(r))], f32(np.log(f32(np.exp(r)))),
+               tolerance=2e-7)
+        s.node("Log", [special], f32(np.log(c)), tolerance=2e-7)
+        for op, function in {"Sin": np.sin, "Cos": np.cos}.items():
+            s.node(op, [wide], f32(function(w)), tolerance=1e-6)
+            s.node(op, [special], f32(function(c)), tolerance=1e-6)
+        s.node("Tanh", [ramp], f32(np.tanh(r)), tolerance=2e-7)
+        s.node("Tanh", [special], f32(np.tanh(c)), tolerance=2e-7)
+        from math import erf
+        s.node("Erf", [ramp], f32(np.vectorize(erf)(r)), tolerance=3e-7)
+        s.node("Sigmoid", [ramp], f32(1 / (1 + np.exp(-r))), tolerance=2e-7)
+        s.node("Sigmoid", [special], f32(1 / (1 + np.exp(-c))), tolerance=2e-7)
+        s.node("Sqrt", [special], f32(np.sqrt(c)))
+        s.node("Reciprocal", [special], f32(1 / c))
+        base = f32([2, 0.5, 10, -2, -3, 0, 0, 1, 4, 1.5, -1.5, 7])
+        exponent = f32([10, -3, 2.5, 3, 2, 2, -1, np.inf, 0, -7.25, 0.5, 0.3])
+        s.node("Pow", [base, exponent], f32(np.power(base.astype(np.float64),
+                                                     exponent)), tolerance=1e-6)
+    for number in (2, 3, 0.5, -0.5, -1, 1, 1.7):
+        a = np.abs(s.normal(40)) + f32(0.1)
+        s.add("Pow", [a],
+              f"%k = onnx.constant dense<{float(number)}> : tensor<f32>\n"
+              '  %r0 = onnx.node "Pow"(%a, %k) {version = 15 : i64} : '
+              "({0}, tensor<f32>) -> {r0}",
+              f32(a.astype(np.float64) ** number), tolerance=1e-6)
+    s.node("IsNaN", [special], np.isnan(special))
+    s.node("IsInf", [special], np.isinf(special))
+    s.node("Sign", [special[:2]], np.sign(special[:2]))
+    s.node("Neg", [x], -x)
+    s.node("Abs", [x], np.abs(x))
+    s.node("Floor", [ramp], np.floor(ramp))
+    s.node("Ceil", [ramp], np.ceil(ramp))
+    s.node("Round", [f32([0.5, 1.5, 2.5, -0.5, -1.5, 2.4])],
+           f32([0, 2, 2, -0.0, -2, 2]))
+    s.node("Relu", [x], np.maximum(x, 0))
+    s.node("LeakyRelu", [x], np.where(x < 0, f32(0.1) * x, x),
+           "alpha = 1.000000e-01 : f32")
+    s.node("Softplus", [ramp], f32(np.log1p(np.exp(r))))
+    s.node("Gelu", [ramp], f32(r * (1 + np.vectorize(erf)(r / 2 ** .5)) / 2))
+    condition = s.random.random((5, 17)) < 0.5
+    s.node("Where", [condition, x, y], np.where(condition, x, y))
+    s.node("Not", [condition], ~condition)
+    s.node("And", [condition, condition[::-1].copy()],
+           condition & condition[::-1])
+    low, high = f32(-0.5), f32(0.7)
+    s.node("Clip", [x, low, high], np.clip(x, low, high))
+    i, j = s.random.integers(-50, 50, (2, 30)), s.random.integers(-9, 9, (2, 30))
+    j[j == 0] = 4
+    s.node("Add", [i, j], i + j)
+    s.node("Div", [i, j], (np.abs(i) // np.abs(j)) * np.sign(i) * np.sign(j))
+    s.node("Mod", [i, j], np.mod(i, j))
+    s.node("Mod", [i, j], np.fmod(i, j), "fmod = 1 : i64")
+
+
+def casts(s):
+    x = 30 * s.normal(4, 9)
+    for target in (np.int64, np.int32, np.int8, np.float64, np.float16):
+        s.node("Cast", [x], x.astype(target), "to = 0 : i64")
+    s.node("Cast", [x.astype(np.float16)], x.astype(np.float16).astype(np.float32))
+    i = s.random.integers(-3, 3, (4, 9))
+    s.node("Cast", [i], i.astype(np.float32))
+    s.node("Cast", [i], i != 0)
+    s.node("Cast", [i != 0], (i != 0).astype(np.float32))
+    s.node("Cast", [i != 0], (i != 0).astype(np.int64))
+    u = s.random.integers(0, 255, (4, 9)).astype(np.uint8)
+    s.node("Cast", [u], u.astype(np.float32))
+    s.node("Cast", [u], u.astype(np.int64))
+    h = x.astype(np.float16)
+    s.node("Mul", [h, h], (h.astype(np.float32) ** 2).astype(np.float16))
+
+
+def movement(s):
+    x = s.normal(2, 3, 4, 5)
+    for perm in ((0, 2, 1, 3), (3, 2, 1, 0), (1, 0, 3, 2)):
+        s.node("Transpose", [x], x.transpose(perm).copy(),
+               f"perm = [{', '.join(f'{p} : i64' for p in perm)}]")
+    s.node("Transpose", [x], x.transpose(0, 2, 1, 3).copy(),
+           "perm = [0, 2, 1, 3]", dims={0: ["2", "3", "n", "5"],
+                                        "r0": ["2", "n", "3", "5"]},
+           scalars={"n": 4})
+    y = s.normal(2, 1, 4, 5)
+    s.node("Concat", [x, y], np.concatenate([x, y], 1), "axis = 1 : i64")
+    a, b = s.normal(2, 3, 4, 5), s.normal(2, 3, 1, 5)
+    s.node("Concat", [a, b], np.concatenate([a, b], 2), "axis = -2 : i64",
+           dims={0: ["2", "3", "past", "5"], 1: ["2", "3", "seq", "5"],
+                 "r0": ["2", "3", "past + seq", "5"]},
+           scalars={"past": 4, "seq": 1})
+    s.node("Concat", [a[:, :, :0], b], b, "axis = -2 : i64",
+           dims={0: ["2", "3", "past", "5"], 1: ["2", "3", "seq", "5"],
+                 "r0": ["2", "3", "past + seq", "5"]},
+           scalars={"past": 0, "seq": 1})
+    s.node("Concat", [x, x, y[..., :1].repeat(3, 1)],
+           np.concatenate([x, x, y[..., :1].repeat(3, 1)], -1),
+           "axis = 3 : i64")
+    for axis, sizes in ((1, (1, 2)), (3, (2, 3)), (0, (1, 1))):
+        bounds = np.cumsum(sizes)[:-1]
+        constants_node(s, "Split", [x], [sizes],
+                       [p.copy() for p in np.split(x, bounds, axis)],
+                       f"axis = {axis} : i64")
+    for starts, ends, axes, steps, want in (
+            ((1,), (3,), (2,), (1,), x[:, :, 1:3]),
+            ((-2,), (1000,), (3,), (1,), x[..., -2:]),
+            ((0, 1), (2, 5), (1, 3), (1, 2), x[:, 0:2, :, 1:5:2]),
+            ((-1,), (-1000,), (2,), (-1,), x[:, :, ::-1])):
+        constants_node(s, "Slice", [x], [starts, ends, axes, steps],
+                       want.copy())
+    ids = np.array([[0, 2], [-1, 1]])
+    for axis in (0, 1, 2):
+        table = s.normal(3, 4, 5) if axis == 0 else s.normal(2, 3, 5)
+        if axis == 2:
+            table = s.normal(2, 5, 3)
+        s.node("Gather", [table, ids], np.take(table, ids, axis),
+               f"axis = {axis} : i64")
+    index = s.random.integers(0, 4, (2, 3, 2, 5))
+    s.node("GatherElements", [x, index], np.take_along_axis(x, index, 2),
+           "axis = 2 : i64")
+    s.node("GatherND", [x, np.array([[0, 1], [1, 2]])],
+           np.stack([x[0, 1], x[1, 2]]))
+    constants_node(s, "Expand", [y], [(2, 3, 4, 5)],
+                   np.broadcast_to(y, (2, 3, 4, 5)).copy())
+    constants_node(s, "Reshape", [x], [(6, 20)], x.reshape(6, 20))
+    constants_node(s, "Unsqueeze", [x], [(1,)], x[:, None])
+    constants_node(s, "Squeeze", [y], [(1,)], y[:, 0])
+    s.node("Flatten", [x], x.reshape(2, 60), "axis = 1 : i64")
+    constants_node(s, "Tile", [x], [(1, 2, 1, 3)], np.tile(x, (1, 2, 1, 3)))
+    constants_node(s, "Pad", [x], [(0, 0, 1, 2, 0, 0, 0, 1)],
+                   np.pad(x, ((0, 0), (0, 0), (1, 0), (2, 1))))
+    square = s.normal(2, 5, 6)
+    s.node("Trilu", [square], np.triu(square))
+    s.node("Trilu", [square, np.array(-1)], np.tril(square, -1),
+           "upper = 0 : i64")
+    s.node("Where", [square > 0, square, f32(0)], np.where(square > 0, square, 0))
+    s.add("ConstantOfShape", [],
+          f"%k = onnx.constant {ints(2, 3)}\n"
+          '  %r0 = onnx.node "ConstantOfShape"(%k) attributes '
+          "{value = dense<2.5> : tensor<1xf32>} {version = 21 : i64} : "
+          "(tensor<2xi64>) -> {r0}", f32(np.full((2, 3), 2.5)))
+    s.add("Range", [],
+          '%k0 = onnx.constant dense<3> : tensor<i64>\n'
+          '  %k1 = qmodel.dim_tensor ["n + 3"] : tensor<i64>\n'
+          '  %k2 = onnx.constant dense<1> : tensor<i64>\n'
+          '  %r0 = onnx.node "Range"(%k0, %k1, %k2) {version = 11 : i64} : '
+          "(tensor<i64>, tensor<i64>, tensor<i64>) -> {r0}",
+          np.arange(3, 10), dims={"r0": ["n"]}, scalars={"n": 7})
+    # A view inside a fused body.
+    s.add("fused", [x, y],
+          f"%k = onnx.constant {ints(1, 0, 3, 2)}\n"
+          '  %t = onnx.node "Transpose"(%a) attributes {perm = [1, 0, 3, 2]} '
+          "{version = 21 : i64} : ({0}) -> tensor<3x2x5x4xf32>\n"
+          '  %r0 = onnx.node "Neg"(%t) {version = 13 : i64} : '
+          "(tensor<3x2x5x4xf32>) -> {r0}", -x.transpose(1, 0, 3, 2))
+    mask = f32([[1, 2], [3, 4]])
+    z = s.normal(3, 2, 2)
+    s.add("constant", [z],
+          "%k = onnx.constant dense<[[1.0, 2.0], [3.0, 4.0]]> : "
+          "tensor<2x2xf32>\n"
+          '  %r0 = onnx.node "Add"(%a, %k) {version = 14 : i64} : '
+          "({0}, tensor<2x2xf32>) -> {r0}", z + mask)
+
+
+def reductions(s):
+    x = s.normal(3, 4, 35)
+    d = x.astype(np.float64)
+    functions = {
+        "ReduceSum": np.sum, "ReduceMean": np.mean, "ReduceMax": np.max,
+        "ReduceMin": np.min, "ReduceProd": np.prod,
+        "ReduceSumSquare": lambda t, **k: np.sum(t * t, **k),
+        "ReduceL1": lambda t, **k: np.sum(abs(t), **k),
+        "ReduceL2": lambda t, **k: np.sqrt(np.sum(t * t, **k)),
+        "ReduceLogSumExp": lambda t, **k: np.log(np.sum(np.exp(t), **k))}
+    for op, function in functions.items():
+        constants_node(s, op, [x], [(-1,)],
+                       f32(function(d, axis=-1, keepdims=True)))
+        constants_node(s, op, [x], [(0, 2)], f32(function(d, axis=(0, 2))),
+                       "keepdims = 0 : i64")
+        s.node(op, [x], f32(function(d, axis=1, keepdims=True)),
+               "axes = [1]", version=11)
+    s.node("ReduceSum", [x], f32(d.sum(keepdims=True)), "keepdims = 1 : i64")
+    for op, function in {"ArgMax": np.argmax, "ArgMin": np.argmin}.items():
+        s.node(op, [x], function(x, 1)[:, None], "axis = 1 : i64")
+        s.node(op, [x], function(x, 2), "axis = -1 : i64, keepdims = 0 : i64")
+    constants_node(s, "CumSum", [x], [(1,)], f32(np.cumsum(d, 1)))
+    e = np.exp(d - d.max(-1, keepdims=True))
+    p = e / e.sum(-1, keepdims=True)
+    more = dict(dims={0: ["3", "4", "n"], "r0": ["3", "4", "n"]},
+                scalars={"n": 35})
+    s.node("Softmax", [x], f32(p), "axis = -1 : i64", **more)
+    s.node("Softmax", [x], f32(p), "axis = 2 : i64")
+    s.node("LogSoftmax", [x], f32(np.log(p)), "axis = -1 : i64")
+    normal = (d - d.mean(-1, keepdims=True)) / np.sqrt(
+        d.var(-1, keepdims=True) + 1e-5)
+    gain, bias = s.normal(35), s.normal(35)
+    s.node("LayerNormalization", [x, gain, bias], f32(normal * gain + bias),
+           version=17)
+
+
+def products(s):
+    for a, b in (((3, 4, 5), (3, 5, 41)), ((2, 1, 4, 16), (3, 16, 8)),
+                 ((6, 7), (2, 7, 33)), ((7,), (7, 9)), ((2, 5, 7), (7,)),
+                 ((7,), (7,))):
+        x, y = s.normal(*a), s.normal(*b)
+        s.node("MatMul", [x, y],
+               f32(np.matmul(x.astype(np.float64), y.astype(np.float64))),
+               version=13)
+    x, y = s.normal(2, 3, 6, 5), s.normal(2, 3, 5, 11)
+    s.node("MatMul", [x, y],
+           f32(np.matmul(x.astype(np.float64), y.astype(np.float64))),
+           version=13, dims={0: ["b", "3", "s", "5"], 1: ["b", "3", "5", "t"],
+                             "r0": ["b", "3", "s", "t"]},
+           scalars={"b": 2, "s": 6, "t": 11})
+    a, b, c = s.normal(4, 6), s.normal(9, 6), s.normal(9)
+    s.node("Gemm", [a, b, c],
+           f32(a.astype(np.float64) @ b.T.astype(np.float64) + c),
+           "transB = 1 : i64")
+    s.node("Gemm", [a.T.copy(), b, c],
+           f32(0.5 * (a.astype(np.float64) @ b.T.astype(np.float64)) + 2 * c),
+           "transA = 1 : i64, transB = 1 : i64, alpha = 0.5 : f32, "
+           "beta = 2.0 : f32")
+
+
+def add_operators(s):
+    elementwise(s)
+    casts(s)
+    movement(s)
+    reductions(s)
+    products(s)

@@ -1,0 +1,167 @@
+// One case per constraint of QKernel.td; the name says which.
+
+// RUN: quant-opt %s --verify-diagnostics --split-input-file
+
+// expected-error @+1 {{expects groups of 1 to 32 inputs, got 33}}
+func.func private @row_interleaved_c1() attributes {a = #qkernel.row_interleaved<element = ui4, out = 8, in = 32, group = 33>}
+
+// -----
+
+// expected-error @+1 {{expects packed weights of f32 or of integers of 2 to 8 bits, got ui16}}
+func.func private @row_interleaved_c1_bits() attributes {a = #qkernel.row_interleaved<element = ui16, out = 8, in = 32, group = 32>}
+
+// -----
+
+// expected-error @+1 {{expects an integer or float element, got 'none'}}
+func.func private @row_interleaved_c1_type() attributes {a = #qkernel.row_interleaved<element = none, out = 8, in = 32, group = 32>}
+
+// -----
+
+func.func @packed_linear_c1(%x: tensor<?x31xf32>, %w: tensor<128xui8>, %s: tensor<8xf32>) {
+  // expected-error @+1 {{expects x with last dimension 32, got 'tensor<?x31xf32>'}}
+  %0 = qkernel.packed_linear %x, %w scales %s layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x31xf32>, tensor<128xui8>, tensor<8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_linear_c2(%x: tensor<?x32xf32>, %w: tensor<127xui8>, %s: tensor<8xf32>) {
+  // expected-error @+1 {{expects 128 bytes of weight, 32 of scales and, if any, 8 of zero points}}
+  %0 = qkernel.packed_linear %x, %w scales %s layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x32xf32>, tensor<127xui8>, tensor<8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_linear_c2_scales(%x: tensor<?x32xf32>, %w: tensor<128xui8>) {
+  // expected-error @+1 {{expects 128 bytes of weight, 32 of scales}}
+  %0 = qkernel.packed_linear %x, %w layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x32xf32>, tensor<128xui8>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_linear_c2_float(%x: tensor<?x32xf32>, %w: tensor<1024xui8>, %s: tensor<8xf32>) {
+  // expected-error @+1 {{expects 1024 bytes of weight, 0 of scales}}
+  %0 = qkernel.packed_linear %x, %w scales %s layout <element = f32, out = 8, in = 32, group = 32> : (tensor<?x32xf32>, tensor<1024xui8>, tensor<8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_linear_c3(%x: tensor<?x32xf32>, %w: tensor<128xui8>, %s: tensor<8xf32>, %b: tensor<7xf32>) {
+  // expected-error @+1 {{expects a bias of 8 elements, got 'tensor<7xf32>'}}
+  %0 = qkernel.packed_linear %x, %w scales %s bias %b layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x32xf32>, tensor<128xui8>, tensor<8xf32>, tensor<7xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_linear_c4(%x: tensor<?x32xf32>, %w: tensor<128xui8>, %s: tensor<8xf32>) {
+  // expected-error @+1 {{expects x's leading dimensions and 8 for the result, got 'tensor<?x9xf32>'}}
+  %0 = qkernel.packed_linear %x, %w scales %s layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x32xf32>, tensor<128xui8>, tensor<8xf32>) -> tensor<?x9xf32>
+  return
+}
+
+// -----
+
+func.func @packed_embedding_c1(%i: tensor<?xi64>, %c: tensor<16x2xui8>, %s: tensor<16x2xf32>) {
+  // expected-error @+1 {{expects codes [entries, 3] and scales and zeros [entries, 2], got}}
+  %0 = qkernel.packed_embedding %i, %c scales %s element ui4 width 5 group 4 : (tensor<?xi64>, tensor<16x2xui8>, tensor<16x2xf32>) -> tensor<?x5xf32>
+  return
+}
+
+// -----
+
+func.func @packed_embedding_c2(%i: tensor<?xi64>, %c: tensor<16x3xui8>, %s: tensor<16x2xf32>) {
+  // expected-error @+1 {{expects codes of 2 to 8 bits and a group in 1..5, got 'ui4' and 0}}
+  %0 = qkernel.packed_embedding %i, %c scales %s element ui4 width 5 group 0 : (tensor<?xi64>, tensor<16x3xui8>, tensor<16x2xf32>) -> tensor<?x5xf32>
+  return
+}
+
+// -----
+
+func.func @packed_embedding_c2_bits(%i: tensor<?xi64>, %c: tensor<16x3xui8>, %s: tensor<16x2xf32>) {
+  // expected-error @+1 {{expects codes of 2 to 8 bits}}
+  %0 = qkernel.packed_embedding %i, %c scales %s element f32 width 5 group 4 : (tensor<?xi64>, tensor<16x3xui8>, tensor<16x2xf32>) -> tensor<?x5xf32>
+  return
+}
+
+// -----
+
+func.func @packed_embedding_c3(%i: tensor<?xi64>, %c: tensor<16x3xui8>, %s: tensor<16x2xf32>) {
+  // expected-error @+1 {{expects the dimensions of the indices and 5 for the result, got 'tensor<?x6xf32>'}}
+  %0 = qkernel.packed_embedding %i, %c scales %s element ui4 width 5 group 4 : (tensor<?xi64>, tensor<16x3xui8>, tensor<16x2xf32>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// expected-error @+1 {{expects dimensions for 1 arguments, got 0}}
+qkernel.kernel @kernel_c1 scalars [] args [] {
+^bb0(%a: tensor<4xf32>):
+  qkernel.yield %a : tensor<4xf32>
+}
+
+// -----
+
+// expected-error @+1 {{expects one dimension per rank of argument 0, 'tensor<4xf32>', got ["4", "4"]}}
+qkernel.kernel @kernel_c1_rank scalars [] args [["4", "4"]] {
+^bb0(%a: tensor<4xf32>):
+  qkernel.yield %a : tensor<4xf32>
+}
+
+// -----
+
+// expected-error @+1 {{expects dimensions over the scalars ["d0"], got 'd1'}}
+qkernel.kernel @kernel_c2 scalars ["d0"] args [["d1"]] {
+^bb0(%a: tensor<?xf32>):
+  qkernel.yield %a : tensor<?xf32>
+}
+
+// -----
+
+// expected-error @+1 {{cannot read dimension "d0 +"}}
+qkernel.kernel @kernel_c2_text scalars ["d0"] args [["d0 +"]] {
+^bb0(%a: tensor<?xf32>):
+  qkernel.yield %a : tensor<?xf32>
+}
+
+// -----
+
+qkernel.program @step_c1 inputs [] outputs [] arena 0 checks [] {
+  // expected-error @+1 {{names no kernel of the module: nowhere}}
+  qkernel.step @nowhere [] scalars [] after -1
+}
+
+// -----
+
+qkernel.kernel @copy scalars ["d0"] args [["d0"]] {
+^bb0(%a: tensor<?xf32>):
+  qkernel.yield %a : tensor<?xf32>
+}
+qkernel.program @step_c2 inputs [] outputs [] arena 0 checks [] {
+  // expected-error @+1 {{expects 2 buffers and 1 scalars for @copy, got 1 and 1}}
+  qkernel.step @copy [#qkernel.buffer<input, bytes = "4*d0">] scalars ["d0"] after -1
+}
+
+// -----
+
+// A step may be verified before the kernel that it names.
+qkernel.program @step_before_kernel inputs [] outputs [] arena 0 checks [] {
+  // expected-error @+1 {{expects the body of @empty to be one block that ends in qkernel.yield}}
+  qkernel.step @empty [] scalars [] after -1
+}
+"qkernel.kernel"() ({}) {sym_name = "empty", scalars = [], arg_dims = []} : () -> ()
+
+// -----
+
+func.func @yield_outside(%x: tensor<4xf32>) {
+  // expected-error @+1 {{expects parent op 'qkernel.kernel'}}
+  qkernel.yield %x : tensor<4xf32>
+}
+
+// -----
+
+// expected-error @+1 {{expects parent op 'qkernel.program'}}
+qkernel.step @copy [] scalars [] after -1

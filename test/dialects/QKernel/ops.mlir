@@ -1,0 +1,48 @@
+// Every op and attribute of the dialect survives text and bytecode.
+
+// RUN: quant-opt %s | quant-opt | FileCheck %s
+// RUN: quant-opt %s --emit-bytecode | quant-opt | FileCheck %s
+
+// CHECK-LABEL: func.func @packed_linear
+func.func @packed_linear(%x: tensor<?x?x32xf32>, %w4: tensor<128xui8>, %s: tensor<8xf32>, %z: tensor<8xui8>, %f: tensor<1024xui8>, %b: tensor<8xf32>, %w8: tensor<256xui8>, %s2: tensor<16xf32>) -> tensor<?x?x8xf32> {
+  // CHECK: qkernel.packed_linear %{{.+}}, %{{.+}} scales %{{.+}} zeros %{{.+}} bias %{{.+}} layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x?x32xf32>, tensor<128xui8>, tensor<8xf32>, tensor<8xui8>, tensor<8xf32>) -> tensor<?x?x8xf32>
+  %0 = qkernel.packed_linear %x, %w4 scales %s zeros %z bias %b layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x?x32xf32>, tensor<128xui8>, tensor<8xf32>, tensor<8xui8>, tensor<8xf32>) -> tensor<?x?x8xf32>
+  // CHECK: qkernel.packed_linear %{{.+}}, %{{.+}} layout <element = f32, out = 8, in = 32, group = 32> : (tensor<?x?x32xf32>, tensor<1024xui8>) -> tensor<?x?x8xf32>
+  %1 = qkernel.packed_linear %x, %f layout <element = f32, out = 8, in = 32, group = 32> : (tensor<?x?x32xf32>, tensor<1024xui8>) -> tensor<?x?x8xf32>
+  // CHECK: qkernel.packed_linear %{{.+}}, %{{.+}} scales %{{.+}} layout <element = i8, out = 8, in = 32, group = 16> : (tensor<?x?x32xf32>, tensor<256xui8>, tensor<16xf32>) -> tensor<?x?x8xf32>
+  %2 = qkernel.packed_linear %x, %w8 scales %s2 layout <element = i8, out = 8, in = 32, group = 16> : (tensor<?x?x32xf32>, tensor<256xui8>, tensor<16xf32>) -> tensor<?x?x8xf32>
+  return %2 : tensor<?x?x8xf32>
+}
+
+// CHECK-LABEL: func.func @packed_embedding
+func.func @packed_embedding(%i: tensor<?x?xi64>, %c: tensor<16x3xui8>, %s: tensor<16x2xf32>, %z: tensor<16x2xui8>) -> tensor<?x?x5xf32> {
+  // CHECK: qkernel.packed_embedding %{{.+}}, %{{.+}} scales %{{.+}} zeros %{{.+}} element ui4 width 5 group 4 : (tensor<?x?xi64>, tensor<16x3xui8>, tensor<16x2xf32>, tensor<16x2xui8>) -> tensor<?x?x5xf32>
+  %0 = qkernel.packed_embedding %i, %c scales %s zeros %z element ui4 width 5 group 4 : (tensor<?x?xi64>, tensor<16x3xui8>, tensor<16x2xf32>, tensor<16x2xui8>) -> tensor<?x?x5xf32>
+  // CHECK: qkernel.packed_embedding %{{.+}}, %{{.+}} scales %{{.+}} element i4 width 5 group 4 :
+  %1 = qkernel.packed_embedding %i, %c scales %s element i4 width 5 group 4 : (tensor<?x?xi64>, tensor<16x3xui8>, tensor<16x2xf32>) -> tensor<?x?x5xf32>
+  return %1 : tensor<?x?x5xf32>
+}
+
+// CHECK-LABEL: qkernel.kernel @add scalars ["d0"] args
+// CHECK-SAME{LITERAL}: [["d0", "64"], ["d0", "64"]]
+// CHECK-NEXT: ^bb0(%[[A:.+]]: tensor<?x64xf32>, %[[B:.+]]: tensor<?x64xf32>):
+// CHECK-NEXT: %[[S:.+]] = qmodel.add %[[A]], %[[B]]
+// CHECK-NEXT: qkernel.yield %[[S]] : tensor<?x64xf32>
+qkernel.kernel @add scalars ["d0"] args [["d0", "64"], ["d0", "64"]] {
+^bb0(%a: tensor<?x64xf32>, %b: tensor<?x64xf32>):
+  %0 = qmodel.add %a, %b : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
+  qkernel.yield %0 : tensor<?x64xf32>
+}
+
+qmodel.weight @w : tensor<1x64xf32> = dense<1.0> : tensor<1x64xf32>
+
+// CHECK-LABEL: qkernel.program @main
+// CHECK-SAME: inputs [#qkernel.port<"x", f32, ["seq", "64"]>]
+// CHECK-SAME: outputs [#qkernel.port<"y", f32, ["seq", "64"]>]
+// CHECK-SAME: arena 512 checks [{input = 0 : i64, limit = 8 : i64, min = -8 : i64}]
+// CHECK-NEXT: qkernel.step @add [#qkernel.buffer<input, bytes = "256*seq">, #qkernel.buffer<weight, symbol = @w, bytes = "256">, #qkernel.buffer<arena, offset = 256, bytes = "256*seq">] scalars ["seq"] after -1
+// CHECK-NEXT: qkernel.step @add [#qkernel.buffer<arena, offset = 256, bytes = "256*seq">, #qkernel.buffer<input, bytes = "256*seq">, #qkernel.buffer<output, index = 1, bytes = "256*seq">] scalars ["seq"] after 0
+qkernel.program @main inputs [#qkernel.port<"x", f32, ["seq", "64"]>] outputs [#qkernel.port<"y", f32, ["seq", "64"]>] arena 512 checks [{input = 0 : i64, min = -8 : i64, limit = 8 : i64}] {
+  qkernel.step @add [#qkernel.buffer<input, bytes = "256*seq">, #qkernel.buffer<weight, symbol = @w, bytes = "256">, #qkernel.buffer<arena, offset = 256, bytes = "256*seq">] scalars ["seq"] after -1
+  qkernel.step @add [#qkernel.buffer<arena, offset = 256, bytes = "256*seq">, #qkernel.buffer<input, bytes = "256*seq">, #qkernel.buffer<output, index = 1, bytes = "256*seq">] scalars ["seq"] after 0
+}
