@@ -66,16 +66,21 @@ public:
     int64_t keyHeads = kernel.shape(op.getK())[1].asConstant().value_or(1);
     keyHead = code.divide(index[1], code.index(heads / keyHeads), true);
     total = kernel.size(op.getK(), 2);
-    lastVisible = code.add(index[2], code.sub(total, kernel.size(op.getQ(), 2)));
-    query = keyRow.load(code, rowPointer(op.getQ(), {index[0], index[1], index[2]}));
+    lastVisible =
+        code.add(index[2], code.sub(total, kernel.size(op.getQ(), 2)));
+    query = keyRow.load(code,
+                        rowPointer(op.getQ(), {index[0], index[1], index[2]}));
   }
 
   void emit();
 
 private:
   Value rowPointer(Value tensor, Values at) {
+    return rowPointer(tensor, kernel.pointer(tensor), std::move(at));
+  }
+  Value rowPointer(Value tensor, Value base, Values at) {
     at.push_back(code.index(0));
-    return code.address(code.f32(), kernel.pointer(tensor),
+    return code.address(code.f32(), base,
                         kernel.positionOf(at, kernel.shape(tensor)));
   }
   Value keyPointer(Value tensor, Value key) {
@@ -112,8 +117,8 @@ Value AttentionRow::score(Value key) {
   if (rest)
     dot = dot ? code.add(dot, code.horizontalSum(rest))
               : code.horizontalSum(rest);
-  Value score = code.mul(
-      dot, code.real(code.f32(), op.getScale().convertToDouble()));
+  Value score =
+      code.mul(dot, code.real(code.f32(), op.getScale().convertToDouble()));
   if (Value bias = op.getBias()) {
     // The bias is broadcast to [batch, heads, seq, total].
     Shape shape(kernel.shape(op.getResult()));
@@ -155,10 +160,9 @@ Values AttentionRow::addKeys(llvm::ArrayRef<Value> state, Value firstKey,
   }
   Value maximum = code.maximum(state[0], code.horizontalMaximum(scores));
   Value decay = exp(code, code.sub(state[0], maximum));
-  Value weights =
-      exp(code, code.sub(scores, code.broadcast(maximum, count)));
-  Values next = {maximum, code.fma(state[1], decay,
-                                   code.horizontalSum(weights))};
+  Value weights = exp(code, code.sub(scores, code.broadcast(maximum, count)));
+  Values next = {maximum,
+                 code.fma(state[1], decay, code.horizontalSum(weights))};
   for (auto [type, value] : llvm::zip(valueRow.types, state.drop_front(2)))
     next.push_back(code.mul(value, code.spread(decay, type)));
   for (int64_t i = 0; i < count; ++i) {
@@ -166,8 +170,8 @@ Values AttentionRow::addKeys(llvm::ArrayRef<Value> state, Value firstKey,
         code, keyPointer(op.getV(), code.add(firstKey, code.index(i))));
     Value weight = code.extract(weights, i);
     for (auto [v, value] : llvm::enumerate(values))
-      next[2 + v] = code.fma(code.spread(weight, value.getType()), value,
-                             next[2 + v]);
+      next[2 + v] =
+          code.fma(code.spread(weight, value.getType()), value, next[2 + v]);
   }
   return next;
 }
@@ -175,15 +179,15 @@ Values AttentionRow::addKeys(llvm::ArrayRef<Value> state, Value firstKey,
 void AttentionRow::emit() {
   Value keys = total;
   if (op.getCausal() && std::isinf(maskValue))
-    keys = code.minimum(total, code.maximum(code.add(lastVisible, code.index(1)),
-                                            code.index(0)));
-  Values state = {code.real(code.f32(),
-                            std::numeric_limits<float>::lowest()),
+    keys =
+        code.minimum(total, code.maximum(code.add(lastVisible, code.index(1)),
+                                         code.index(0)));
+  Values state = {code.real(code.f32(), std::numeric_limits<float>::lowest()),
                   code.zero(code.f32())};
   for (Type type : valueRow.types)
     state.push_back(code.zero(type));
-  Value whole = code.mul(code.divide(keys, code.index(lanes), true),
-                         code.index(lanes));
+  Value whole =
+      code.mul(code.divide(keys, code.index(lanes), true), code.index(lanes));
   state = code.loop(code.index(0), whole, lanes, state,
                     [&](Value key, llvm::ArrayRef<Value> carried) {
                       return addKeys(carried, key, lanes);
@@ -192,14 +196,13 @@ void AttentionRow::emit() {
                     [&](Value key, llvm::ArrayRef<Value> carried) {
                       return addKeys(carried, key, 1);
                     });
-  Value isEmpty =
-      code.compare(Compare::eq, state[1], code.zero(code.f32()));
+  Value isEmpty = code.compare(Compare::eq, state[1], code.zero(code.f32()));
   Value inverse = code.divide(code.real(code.f32(), 1), state[1]);
   inverse = code.select(isEmpty, code.zero(code.f32()), inverse);
-  Value row = rowPointer(op.getResult(), index);
+  Value row = rowPointer(op.getResult(), kernel.output(op.getResult()), index);
   for (size_t v = 0; v < valueRow.types.size(); ++v)
-    code.store(code.mul(state[2 + v], code.spread(inverse, valueRow.types[v])), row,
-               code.index(valueRow.offsets[v]));
+    code.store(code.mul(state[2 + v], code.spread(inverse, valueRow.types[v])),
+               row, code.index(valueRow.offsets[v]));
 }
 
 DimExpr attentionTasks(Kernel &kernel, Operation *op) {

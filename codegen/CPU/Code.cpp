@@ -51,8 +51,7 @@ Value Code::integer(Type type, int64_t value) {
 }
 
 Value Code::real(Type type, double value) {
-  TypedAttr attribute =
-      builder.getFloatAttr(getElementTypeOrSelf(type), value);
+  TypedAttr attribute = builder.getFloatAttr(getElementTypeOrSelf(type), value);
   if (auto vectorType = dyn_cast<VectorType>(type))
     attribute = DenseElementsAttr::get(vectorType, Attribute(attribute));
   return arith::ConstantOp::create(builder, location, attribute);
@@ -209,15 +208,11 @@ Value Code::compare(Compare kind, Value a, Value b, bool isUnsigned) {
 Value Code::select(Value condition, Value a, Value b) {
   return arith::SelectOp::create(builder, location, condition, a, b);
 }
-Value Code::sqrt(Value a) {
-  return math::SqrtOp::create(builder, location, a);
-}
+Value Code::sqrt(Value a) { return math::SqrtOp::create(builder, location, a); }
 Value Code::floor(Value a) {
   return math::FloorOp::create(builder, location, a);
 }
-Value Code::ceil(Value a) {
-  return math::CeilOp::create(builder, location, a);
-}
+Value Code::ceil(Value a) { return math::CeilOp::create(builder, location, a); }
 Value Code::roundEven(Value a) {
   return math::RoundEvenOp::create(builder, location, a);
 }
@@ -370,8 +365,7 @@ Value Code::load(Type type, Value base, Value offset) {
 void Code::store(Value value, Value base, Value offset) {
   Type element = getElementTypeOrSelf(value.getType());
   LLVM::StoreOp::create(builder, location, value,
-                        address(element, base, offset),
-                        alignmentOf(element));
+                        address(element, base, offset), alignmentOf(element));
 }
 
 Value Code::scratch(Type element, int64_t count) {

@@ -69,7 +69,7 @@ public:
   Value mul(Value a, Value b);
   Value fma(Value a, Value b, Value c); ///< a * b + c, rounded once
   Value negate(Value a);
-  Value divide(Value a, Value b, bool isUnsigned = false); ///< C's division
+  Value divide(Value a, Value b, bool isUnsigned = false);    ///< C's division
   Value remainder(Value a, Value b, bool isUnsigned = false); ///< C's
   Value floorDivide(Value a, Value b); ///< signed integers
   Value floorModulo(Value a, Value b); ///< signed integers

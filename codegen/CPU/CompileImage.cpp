@@ -6,8 +6,9 @@
 //===----------------------------------------------------------------------===//
 //
 // LLVM's back ends end the process on internal errors, so they run in another
-// one, nibble-codegen: bitcode in; image, symbols or assembly out, through files
-// in the folder for temporary files. When it fails, the bitcode stays there.
+// one, nibble-codegen: bitcode in; image, symbols or assembly out, through
+// files in the folder for temporary files. When it fails, the bitcode stays
+// there.
 //
 //===----------------------------------------------------------------------===//
 
@@ -100,8 +101,8 @@ LogicalResult HelperRun::writeBitcode(const llvm::Module &module) {
     stream.clear_error();
   }
   if (error)
-    return emitError(location) << "cannot write '" << bitcode.path
-                               << "': " << error.message();
+    return emitError(location)
+           << "cannot write '" << bitcode.path << "': " << error.message();
   return success();
 }
 
@@ -126,8 +127,8 @@ LogicalResult HelperRun::run(const llvm::Module &module, bool emitAssembly) {
     arguments.push_back("--emit=asm");
   else
     arguments.append({"--symbols", symbols.path});
-  std::optional<llvm::StringRef> redirects[] = {
-      llvm::StringRef(), std::nullopt, llvm::StringRef(messages.path)};
+  std::optional<llvm::StringRef> redirects[] = {llvm::StringRef(), std::nullopt,
+                                                llvm::StringRef(messages.path)};
   std::string error;
   int status = llvm::sys::ExecuteAndWait(helper, arguments, std::nullopt,
                                          redirects, /*SecondsToWait=*/0,
@@ -142,8 +143,7 @@ LogicalResult HelperRun::run(const llvm::Module &module, bool emitAssembly) {
   return failed(message);
 }
 
-LogicalResult
-HelperRun::readSymbols(std::map<std::string, uint64_t> &offsets) {
+LogicalResult HelperRun::readSymbols(std::map<std::string, uint64_t> &offsets) {
   std::string text = readFile(symbols.path);
   llvm::Expected<llvm::json::Value> parsed = llvm::json::parse(text);
   if (!parsed)
@@ -175,9 +175,9 @@ FailureOr<CodeImage> compileImage(const LoweredKernels &kernels,
   Location location =
       const_cast<OwningOpRef<ModuleOp> &>(kernels.module)->getLoc();
   if (!llvm::is_contained(cpuTargets(), target)) {
-    return emitError(location) << "expects a CPU target, one of "
-                               << llvm::join(cpuTargets(), ", ") << "; got '"
-                               << target << "'";
+    return emitError(location)
+           << "expects a CPU target, one of " << llvm::join(cpuTargets(), ", ")
+           << "; got '" << target << "'";
   }
   llvm::LLVMContext context;
   std::unique_ptr<llvm::Module> module = translate(kernels, context);

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Each ONNX operator is a function from the operands' elements, broadcast to the
-// result, to the result's element.
+// Each ONNX operator is a function from the operands' elements, broadcast to
+// the result, to the result's element.
 //
 //===----------------------------------------------------------------------===//
 
@@ -68,15 +68,13 @@ Value elementwise(Kernel &kernel, Operation *op, unsigned, Index index) {
 }
 
 /// A function that is only defined for float32 (and narrower) elements.
-template <Value (*function)(Code &, Value)>
-Value float32Function(Elements &e) {
+template <Value (*function)(Code &, Value)> Value float32Function(Elements &e) {
   if (!e.x().getType().isF32())
     return e.kernel.unsupported(e.node, "elements wider than float32");
   return function(e.code, e.x());
 }
 
-template <Value (*function)(Code &, Value)>
-Value floatFunction(Elements &e) {
+template <Value (*function)(Code &, Value)> Value floatFunction(Elements &e) {
   return function(e.code, e.x());
 }
 
@@ -122,8 +120,7 @@ Value divElements(Elements &e) {
   Value minusOne = e.code.integer(divisor.getType(), -1);
   Value negates = e.code.compare(Compare::eq, divisor, minusOne);
   Value one = e.code.integer(divisor.getType(), 1);
-  Value quotient =
-      e.code.divide(e.x(), e.code.select(negates, one, divisor));
+  Value quotient = e.code.divide(e.x(), e.code.select(negates, one, divisor));
   return e.code.select(negates, e.code.negate(e.x()), quotient);
 }
 
@@ -133,8 +130,7 @@ Value modElements(Elements &e) {
   if (e.isFloat) {
     // Exact as long as the quotient is: |x / y| below 2^24.
     Value quotient = code.divide(e.x(), e.y());
-    Value toZero =
-        code.copySign(code.floor(code.absolute(quotient)), quotient);
+    Value toZero = code.copySign(code.floor(code.absolute(quotient)), quotient);
     return code.fma(code.negate(isC ? toZero : code.floor(quotient)), e.y(),
                     e.x());
   }
@@ -144,8 +140,8 @@ Value modElements(Elements &e) {
   // x mod -1 is 0, and the instruction would trap for the lowest x.
   Value one = code.integer(divisor.getType(), 1);
   Value minusOne = code.integer(divisor.getType(), -1);
-  divisor = code.select(code.compare(Compare::eq, divisor, minusOne), one,
-                        divisor);
+  divisor =
+      code.select(code.compare(Compare::eq, divisor, minusOne), one, divisor);
   return isC ? code.remainder(e.x(), divisor)
              : code.floorModulo(e.x(), divisor);
 }
@@ -161,8 +157,7 @@ std::optional<double> constantExponent(onnx::NodeOp node) {
     return std::nullopt;
   if (isa<FloatType>(dense.getElementType()))
     return dense.getSplatValue<FloatAttr>().getValueAsDouble();
-  return static_cast<double>(
-      dense.getSplatValue<llvm::APInt>().getSExtValue());
+  return static_cast<double>(dense.getSplatValue<llvm::APInt>().getSExtValue());
 }
 
 Value toDouble(Elements &e, unsigned operand) {
@@ -189,9 +184,9 @@ Value powElements(Elements &e) {
   if (exponent == -1 && e.isFloat)
     return code.divide(e.number(1), e.x());
   Value result = pow(code, toDouble(e, 0), toDouble(e, 1));
-  return e.isFloat ? code.resizeFloat(result, e.result)
-                   : code.toInteger(code.roundEven(result), e.result,
-                                    e.isUnsigned);
+  return e.isFloat
+             ? code.resizeFloat(result, e.result)
+             : code.toInteger(code.roundEven(result), e.result, e.isUnsigned);
 }
 
 Value sqrtElements(Elements &e) { return e.code.sqrt(e.x()); }
@@ -234,8 +229,7 @@ Value isInfElements(Elements &e) {
                         positive ? infinity : e.code.negate(infinity));
 }
 
-template <Compare kind>
-Value compareElements(Elements &e) {
+template <Compare kind> Value compareElements(Elements &e) {
   return e.code.compare(kind, e.x(), e.y(), e.isUnsigned);
 }
 Value andElements(Elements &e) { return e.code.bitAnd(e.x(), e.y()); }
@@ -297,8 +291,8 @@ Value activate(Code &code, qmodel::ActivationKind kind, Value x) {
   }
   case qmodel::ActivationKind::GeluTanh: {
     Value cubic = code.mul(code.mul(code.mul(x, x), x), number(0.044715));
-    Value t = tanh(code, code.mul(number(0.7978845608028654),
-                                  code.add(x, cubic)));
+    Value t =
+        tanh(code, code.mul(number(0.7978845608028654), code.add(x, cubic)));
     return code.mul(code.mul(x, number(0.5)), code.add(number(1), t));
   }
   case qmodel::ActivationKind::GeluQuick:
@@ -311,8 +305,9 @@ Value activate(Code &code, qmodel::ActivationKind kind, Value x) {
 
 Value geluElements(Elements &e) {
   bool isTanh = e.node.stringAttribute("approximate", "none") == "tanh";
-  return activate(e.code, isTanh ? qmodel::ActivationKind::GeluTanh
-                                 : qmodel::ActivationKind::Gelu,
+  return activate(e.code,
+                  isTanh ? qmodel::ActivationKind::GeluTanh
+                         : qmodel::ActivationKind::Gelu,
                   e.x());
 }
 Value reluElements(Elements &e) {
@@ -329,8 +324,8 @@ Value eluElements(Elements &e) {
                        e.x());
 }
 Value hardSigmoidElements(Elements &e) {
-  Value line = e.code.fma(e.attribute("alpha", 0.2), e.x(),
-                          e.attribute("beta", 0.5));
+  Value line =
+      e.code.fma(e.attribute("alpha", 0.2), e.x(), e.attribute("beta", 0.5));
   return e.code.minimum(e.code.maximum(line, e.number(0)), e.number(1));
 }
 Value hardSwishElements(Elements &e) {
@@ -405,8 +400,7 @@ void addElementwiseLowerings(LoweringTable &table) {
   table["onnx.Sigmoid"].element = elementwise<float32Function<sigmoid>>;
   table["onnx.Equal"].element = elementwise<compareElements<Compare::eq>>;
   table["onnx.Less"].element = elementwise<compareElements<Compare::lt>>;
-  table["onnx.LessOrEqual"].element =
-      elementwise<compareElements<Compare::le>>;
+  table["onnx.LessOrEqual"].element = elementwise<compareElements<Compare::le>>;
   table["onnx.Greater"].element = elementwise<compareElements<Compare::gt>>;
   table["onnx.GreaterOrEqual"].element =
       elementwise<compareElements<Compare::ge>>;

@@ -61,12 +61,12 @@ Value codeAt(Code &code, Value row, Value i, unsigned width, int64_t rowBytes) {
   Value window =
       code.resizeInteger(code.load(code.i8(), row, byte), code.i32(), true);
   if (8 % width != 0) {
-    Value next = code.minimum(code.add(byte, code.index(1)),
-                              code.index(rowBytes - 1));
+    Value next =
+        code.minimum(code.add(byte, code.index(1)), code.index(rowBytes - 1));
     Value upper =
         code.resizeInteger(code.load(code.i8(), row, next), code.i32(), true);
-    window = code.bitOr(
-        window, code.shiftLeft(upper, code.integer(code.i32(), 8)));
+    window =
+        code.bitOr(window, code.shiftLeft(upper, code.integer(code.i32(), 8)));
   }
   Value offset =
       code.resizeInteger(code.bitAnd(bit, code.index(7)), code.i32());
@@ -94,17 +94,16 @@ void packedEmbedding(Kernel &kernel, Operation *op, Value task) {
     Value zero = code.integer(
         code.i32(), element.isUnsigned() ? 0 : int64_t(1) << (bits - 1));
     if (Value zeros = embedding.getZeros())
-      zero = code.resizeInteger(
-          code.load(code.i8(), kernel.pointer(zeros), at), code.i32(), true);
+      zero = code.resizeInteger(code.load(code.i8(), kernel.pointer(zeros), at),
+                                code.i32(), true);
     Value from = code.mul(g, code.index(group));
-    Value to = code.minimum(code.add(from, code.index(group)),
-                            code.index(width));
+    Value to =
+        code.minimum(code.add(from, code.index(group)), code.index(width));
     code.loop(from, to, 1, [&](Value i) {
       Value stored = codeAt(code, rowCodes, i, bits, rowBytes);
       Value value = code.toFloat(code.sub(stored, zero), code.f32());
       Value position = code.add(code.mul(task, code.index(width)), i);
-      kernel.storeAt(embedding.getResult(), position,
-                     code.mul(value, scale));
+      kernel.storeAt(embedding.getResult(), position, code.mul(value, scale));
     });
   });
 }

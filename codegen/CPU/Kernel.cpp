@@ -109,8 +109,7 @@ static Value dimTensorElement(Kernel &kernel, Value tensor, Index index) {
   Value position = kernel.positionOf(index, kernel.shape(tensor));
   Value result;
   for (auto [i, expression] : llvm::enumerate(*values)) {
-    Value value =
-        code.resizeInteger(kernel.evaluate(expression), type);
+    Value value = code.resizeInteger(kernel.evaluate(expression), type);
     Value here = code.compare(Compare::eq, position,
                               code.index(static_cast<int64_t>(i)));
     result = result ? code.select(here, value, result) : value;
@@ -133,8 +132,7 @@ static Value constantElement(Kernel &kernel, onnx::ConstantOp op, Index index) {
     llvm::APInt value = dense.getSplatValue<llvm::APInt>();
     return code.integer(type, value.getSExtValue());
   }
-  Value position =
-      kernel.positionOf(index, kernel.shape(op.getResult()));
+  Value position = kernel.positionOf(index, kernel.shape(op.getResult()));
   return kernel.loadAt(op.getResult(), position);
 }
 
@@ -167,8 +165,7 @@ Value Kernel::broadcastElement(Value tensor, Index index,
       operandIndex.push_back(code.index(0));
     else {
       // Whether this dimension is 1 is known at run time only.
-      Value isOne =
-          code.compare(Compare::eq, evaluate(size), code.index(1));
+      Value isOne = code.compare(Compare::eq, evaluate(size), code.index(1));
       operandIndex.push_back(
           code.select(isOne, code.index(0), index[offset + i]));
     }
@@ -192,6 +189,14 @@ Value Kernel::pointer(Value tensor) {
   if (auto constant = dyn_cast_or_null<onnx::ConstantOp>(op))
     return constantAddress(constant);
   unsupported(op, "a value that is not in a buffer as operand here");
+  return LLVM::PoisonOp::create(code.builder, code.location, code.pointer());
+}
+
+Value Kernel::output(Value tensor) {
+  auto it = outputs.find(tensor);
+  if (it != outputs.end())
+    return it->second;
+  unsupported(tensor.getDefiningOp(), "a use of the result inside the kernel");
   return LLVM::PoisonOp::create(code.builder, code.location, code.pointer());
 }
 
@@ -224,14 +229,14 @@ static Value toBfloat(Code &code, Value value) {
   Value rounded = code.add(code.add(bits, constant(0x7fff)), odd);
   Value quiet = code.bitOr(bits, constant(0x400000));
   Value isNan = code.compare(Compare::ne, value, value);
-  Value upper = code.shiftRight(code.select(isNan, quiet, rounded),
-                                constant(16));
+  Value upper =
+      code.shiftRight(code.select(isNan, quiet, rounded), constant(16));
   return code.resizeInteger(upper, code.builder.getI16Type());
 }
 
 void Kernel::storeAt(Value tensor, Value position, Value value) {
   Type type = elementType(tensor);
-  Value base = pointer(tensor);
+  Value base = output(tensor);
   if (type.isInteger(1))
     value = code.resizeInteger(value, code.i8(), /*isUnsigned=*/true);
   else if (type.isBF16())

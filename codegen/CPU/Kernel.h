@@ -14,7 +14,8 @@
 //            or a softmax, blocks of a linear, query rows of an attention.
 //
 // An op with an element lowering that ends a kernel gets one task per row (all
-// dimensions but the last), with a plain loop over the row that LLVM vectorizes.
+// dimensions but the last), with a plain loop over the row that LLVM
+// vectorizes.
 //
 //===----------------------------------------------------------------------===//
 
@@ -75,9 +76,12 @@ public:
   void store(Value tensor, Index index, Value value);
 
   // Memory.
-  /// Where an argument, a result or a constant lies; an error for tensors that
-  /// are computed on the fly.
+  /// Where an argument or a constant lies; an error for tensors that are
+  /// computed on the fly.
   Value pointer(Value tensor);
+  /// Where a result goes. It is never read: another task may not have written
+  /// it yet.
+  Value output(Value tensor);
   /// Loads or stores the element at a row-major position.
   Value loadAt(Value tensor, Value position);
   void storeAt(Value tensor, Value position, Value value);
@@ -89,8 +93,8 @@ public:
 
   const DimsAnalysis &dims;
   llvm::StringMap<Value> scalars;
-  /// Pointers of arguments and yielded values.
-  llvm::DenseMap<Value, Value> buffers;
+  llvm::DenseMap<Value, Value> buffers; ///< of arguments
+  llvm::DenseMap<Value, Value> outputs; ///< of the result that is being emitted
   /// Makes the read-only global that holds a constant.
   std::function<Value(onnx::ConstantOp)> constantAddress;
 };

@@ -20,7 +20,11 @@
 #include "nibble/codegen/CPU/Kernels.h"
 #include "nibble/dialects/QKernel/QKernel.h"
 
-#include "mlir/Conversion/Passes.h"
+#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
+#include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
+#include "mlir/Conversion/MathToLLVM/MathToLLVM.h"
+#include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
+#include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -69,7 +73,7 @@ bool isLeaf(Operation *op) {
 class KernelLowering {
 public:
   KernelLowering(qkernel::KernelOp kernel, ModuleOp target)
-      : source(kernel), target(target), builder(target.getBodyRegion()),
+      : source(kernel), target(target), builder(OpBuilder::atBlockEnd(target.getBody())),
         location(kernel.getLoc()) {}
 
   LogicalResult run(KernelSignature &signature);
@@ -124,17 +128,16 @@ void KernelLowering::createFunctions() {
   Type i64 = builder.getI64Type();
   Type none = LLVM::LLVMVoidType::get(context);
   size_t arguments = sourceBlock().getNumArguments();
-  size_t buffers =
-      arguments + sourceBlock().getTerminator()->getNumOperands();
+  size_t buffers = arguments + sourceBlock().getTerminator()->getNumOperands();
   size_t scalars = source.getScalars().size();
 
   llvm::SmallVector<Type> bodyTypes(buffers, pointer);
   bodyTypes.append(scalars + 2, i64);
   std::string name = source.getSymName().str();
-  body = LLVM::LLVMFuncOp::create(
-      builder, location, name + ".body",
-      LLVM::LLVMFunctionType::get(none, bodyTypes), LLVM::Linkage::Internal,
-      /*dsoLocal=*/true);
+  body = LLVM::LLVMFuncOp::create(builder, location, name + ".body",
+                                  LLVM::LLVMFunctionType::get(none, bodyTypes),
+                                  LLVM::Linkage::Internal,
+                                  /*dsoLocal=*/true);
   // Inlining would turn the noalias parameters into weaker metadata.
   body.setPassthroughAttr(builder.getStrArrayAttr({"noinline", "nounwind"}));
   for (size_t i = 0; i < buffers; ++i) {
@@ -154,8 +157,7 @@ void KernelLowering::createFunctions() {
   Code code(builder, location);
   Values operands;
   for (size_t i = 0; i < buffers; ++i)
-    operands.push_back(
-        code.load(pointer, entry.getArgument(0), code.index(i)));
+    operands.push_back(code.load(pointer, entry.getArgument(0), code.index(i)));
   for (size_t i = 0; i < scalars; ++i)
     operands.push_back(code.load(i64, entry.getArgument(1), code.index(i)));
   operands.append({entry.getArgument(2), entry.getArgument(3)});
@@ -165,8 +167,8 @@ void KernelLowering::createFunctions() {
 }
 
 Value KernelLowering::constantAddress(Code &code, onnx::ConstantOp constant) {
-  std::string name = source.getSymName().str() + ".constant" +
-                     std::to_string(constants++);
+  std::string name =
+      source.getSymName().str() + ".constant" + std::to_string(constants++);
   auto type = cast<RankedTensorType>(constant.getType());
   auto dense = cast<DenseElementsAttr>(constant.getValue());
   Type element = type.getElementType();
@@ -175,15 +177,15 @@ Value KernelLowering::constantAddress(Code &code, onnx::ConstantOp constant) {
   if (isa<IntegerType>(element)) {
     element = builder.getIntegerType(bits);
     dense = cast<DenseElementsAttr>(DenseElementsAttr::get(
-        type.clone(element),
-        llvm::map_to_vector(dense.getValues<llvm::APInt>(),
-                            [&](llvm::APInt value) {
-                              return value.zextOrTrunc(bits);
-                            })));
+        type.clone(element), llvm::map_to_vector(dense.getValues<llvm::APInt>(),
+                                                 [&](llvm::APInt value) {
+                                                   return value.zextOrTrunc(
+                                                       bits);
+                                                 })));
   }
   Type array = LLVM::LLVMArrayType::get(element, type.getNumElements());
-  dense = dense.reshape(
-      RankedTensorType::get({type.getNumElements()}, element));
+  dense =
+      dense.reshape(RankedTensorType::get({type.getNumElements()}, element));
   OpBuilder atStart(target.getBodyRegion());
   auto global = LLVM::GlobalOp::create(
       atStart, constant.getLoc(), array, /*isConstant=*/true,
@@ -213,22 +215,8 @@ void KernelLowering::emitResult(Kernel &kernel, Value result, Value first,
     if (lowering && lowering->task)
       return lowering->task(kernel, op, task);
     llvm::ArrayRef<DimExpr> shape = kernel.shape(result);
-    // What a yielded value is computed from must not be the buffer itself.
-    auto computed = [&](Index index) {
-      if (!op)
-        return kernel.element(result, index);
-      if (lowering)
-        return lowering->element(
-            kernel, op, cast<OpResult>(result).getResultNumber(), index);
-      Value buffer = kernel.buffers.lookup(result);
-      kernel.buffers.erase(result);
-      Value value = kernel.element(result, index);
-      kernel.buffers[result] = buffer;
-      return value;
-    };
     auto write = [&](Index index) {
-      Value value = computed(index);
-      kernel.store(result, index, value);
+      kernel.store(result, index, kernel.element(result, index));
     };
     if (shape.empty())
       return write({});
@@ -247,8 +235,8 @@ void KernelLowering::emitBody(Kernel &kernel, DimExpr &tasks) {
   for (BlockArgument argument : sourceBlock().getArguments())
     kernel.buffers[argument] = body.getArgument(parameter++);
   auto yielded = sourceBlock().getTerminator()->getOperands();
-  for (Value result : yielded)
-    kernel.buffers[result] = body.getArgument(parameter++);
+  size_t output = parameter;
+  parameter += yielded.size();
   for (Attribute name : source.getScalars())
     kernel.scalars[cast<StringAttr>(name).getValue()] =
         body.getArgument(parameter++);
@@ -264,6 +252,7 @@ void KernelLowering::emitBody(Kernel &kernel, DimExpr &tasks) {
       from = code.maximum(begin, first);
       to = code.minimum(end, kernel.evaluate(tasks));
     }
+    kernel.outputs[result] = body.getArgument(output++);
     emitResult(kernel, result, first, from, to);
   }
   LLVM::ReturnOp::create(builder, location, ValueRange());
@@ -274,8 +263,7 @@ LogicalResult KernelLowering::run(KernelSignature &signature) {
     return failure();
   for (Operation &op : sourceBlock())
     for (Value result : op.getResults())
-      if (isa<RankedTensorType>(result.getType()) &&
-          !dims.of(result).shape)
+      if (isa<RankedTensorType>(result.getType()) && !dims.of(result).shape)
         return op.emitError("no CPU code for a result whose shape depends on "
                             "data");
   createFunctions();

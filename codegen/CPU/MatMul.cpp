@@ -6,8 +6,8 @@
 //===----------------------------------------------------------------------===//
 //
 // For products that are not linear layers with weights (those are packed). One
-// task is one row of the result: 32 columns at a time in registers, so that b is
-// read along its rows; each sum runs over k in order.
+// task is one row of the result: 32 columns at a time in registers, so that b
+// is read along its rows; each sum runs over k in order.
 //
 //===----------------------------------------------------------------------===//
 
@@ -33,10 +33,10 @@ Values batchIndex(Kernel &kernel, Value operand, Index batch,
     if (size.asConstant() == 1)
       at = kernel.code.index(0);
     else if (size != resultBatch[offset + i])
-      at = kernel.code.select(
-          kernel.code.compare(Compare::eq, kernel.evaluate(size),
-                              kernel.code.index(1)),
-          kernel.code.index(0), at);
+      at = kernel.code.select(kernel.code.compare(Compare::eq,
+                                                  kernel.evaluate(size),
+                                                  kernel.code.index(1)),
+                              kernel.code.index(0), at);
     index.push_back(at);
   }
   return index;
@@ -61,25 +61,23 @@ void scalarRow(Kernel &kernel, Operation *op, Value task) {
   Index batch = Index(index).take_front(batchShape.size());
   auto column = [&](Value j) {
     Type type = kernel.registerType(y);
-    Value sum =
-        code.loop(code.index(0), kernel.size(a, kernel.rank(a) - 1), 1,
-                  {code.zero(type)},
-                  [&](Value k, llvm::ArrayRef<Value> carried) -> Values {
-                    Values ai, bi;
-                    if (!aIsVector) {
-                      ai = batchIndex(kernel, a, batch, batchShape);
-                      ai.push_back(index.back());
-                    }
-                    ai.push_back(k);
-                    if (!bIsVector)
-                      bi = batchIndex(kernel, b, batch, batchShape);
-                    bi.push_back(k);
-                    if (!bIsVector)
-                      bi.push_back(j);
-                    return {code.add(carried[0],
-                                     code.mul(kernel.element(a, ai),
-                                              kernel.element(b, bi)))};
-                  })[0];
+    Value sum = code.loop(
+        code.index(0), kernel.size(a, kernel.rank(a) - 1), 1, {code.zero(type)},
+        [&](Value k, llvm::ArrayRef<Value> carried) -> Values {
+          Values ai, bi;
+          if (!aIsVector) {
+            ai = batchIndex(kernel, a, batch, batchShape);
+            ai.push_back(index.back());
+          }
+          ai.push_back(k);
+          if (!bIsVector)
+            bi = batchIndex(kernel, b, batch, batchShape);
+          bi.push_back(k);
+          if (!bIsVector)
+            bi.push_back(j);
+          return {code.add(carried[0], code.mul(kernel.element(a, ai),
+                                                kernel.element(b, bi)))};
+        })[0];
     Values at(index);
     if (!bIsVector)
       at.push_back(j);
@@ -137,11 +135,13 @@ void matMulTask(Kernel &kernel, Operation *op, Value task) {
   bi.append({code.index(0), code.index(0)});
   Values yi(index);
   yi.push_back(code.index(0));
-  auto at = [&](Value tensor, Index i) {
-    return code.address(code.f32(), kernel.pointer(tensor),
+  auto at = [&](Value pointer, Value tensor, Index i) {
+    return code.address(code.f32(), pointer,
                         kernel.positionOf(i, kernel.shape(tensor)));
   };
-  Value aRow = at(a, ai), bFirst = at(b, bi), yRow = at(y, yi);
+  Value aRow = at(kernel.pointer(a), a, ai);
+  Value bFirst = at(kernel.pointer(b), b, bi);
+  Value yRow = at(kernel.output(y), y, yi);
   Value n = kernel.size(b, kernel.rank(b) - 1);
   auto roundDown = [&](int64_t multiple) {
     return code.mul(code.divide(n, code.index(multiple), true),
@@ -154,9 +154,8 @@ void matMulTask(Kernel &kernel, Operation *op, Value task) {
   code.loop(blocks, vectors, lanes, [&](Value j) {
     columns(kernel, op, aRow, bFirst, yRow, j, 1, lanes);
   });
-  code.loop(vectors, n, 1, [&](Value j) {
-    columns(kernel, op, aRow, bFirst, yRow, j, 1, 1);
-  });
+  code.loop(vectors, n, 1,
+            [&](Value j) { columns(kernel, op, aRow, bFirst, yRow, j, 1, 1); });
 }
 
 /// alpha op(a) op(b) + beta c
@@ -169,16 +168,15 @@ Value gemm(Kernel &kernel, Operation *op, unsigned, Index index) {
   Type type = kernel.registerType(y);
   if (!isa<FloatType>(type))
     return kernel.unsupported(op, "integer elements");
-  Value sum =
-      code.loop(code.index(0), kernel.size(a, aIsTransposed ? 0 : 1), 1,
-                {code.zero(type)},
-                [&](Value k, llvm::ArrayRef<Value> carried) -> Values {
-                  Value i = index[0], j = index[1];
-                  Values ai = aIsTransposed ? Values{k, i} : Values{i, k};
-                  Values bi = bIsTransposed ? Values{j, k} : Values{k, j};
-                  return {code.fma(kernel.element(a, ai),
-                                   kernel.element(b, bi), carried[0])};
-                })[0];
+  Value sum = code.loop(
+      code.index(0), kernel.size(a, aIsTransposed ? 0 : 1), 1,
+      {code.zero(type)}, [&](Value k, llvm::ArrayRef<Value> carried) -> Values {
+        Value i = index[0], j = index[1];
+        Values ai = aIsTransposed ? Values{k, i} : Values{i, k};
+        Values bi = bIsTransposed ? Values{j, k} : Values{k, j};
+        return {
+            code.fma(kernel.element(a, ai), kernel.element(b, bi), carried[0])};
+      })[0];
   double alpha = node.floatAttribute("alpha", 1);
   double beta = node.floatAttribute("beta", 1);
   if (alpha != 1)

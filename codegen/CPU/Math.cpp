@@ -90,11 +90,11 @@ Value log64(Code &code, Value x) {
   Value exponent = code.sub(
       code.shiftRight(code.add(bits, integer(one - rootHalf)), integer(52)),
       integer(1023));
-  Value mantissa = code.bitcast(
-      code.add(code.bitAnd(code.sub(bits, integer(rootHalf)),
-                           integer((int64_t(1) << 52) - 1)),
-               integer(rootHalf)),
-      code.f64());
+  Value mantissa =
+      code.bitcast(code.add(code.bitAnd(code.sub(bits, integer(rootHalf)),
+                                        integer((int64_t(1) << 52) - 1)),
+                            integer(rootHalf)),
+                   code.f64());
   // log m = 2 atanh((m - 1) / (m + 1))
   Value f = code.sub(mantissa, number(1));
   Value s = code.divide(f, code.add(number(2), f));
@@ -115,14 +115,12 @@ Value sine(Code &code, Value x, int64_t quadrant) {
   Value r = code.fma(n, number(-0x1.921fb54442d18p+0), wide);
   r = code.fma(n, number(-0x1.1a62633145c07p-54), r);
   Value z = code.mul(r, r);
-  Value sinR = code.mul(
-      r, polynomial(code, z,
-                    {-1. / 39916800, 1. / 362880, -1. / 5040, 1. / 120,
-                     -1. / 6, 1.}));
-  Value cosR =
-      polynomial(code, z,
-                 {1. / 479001600, -1. / 3628800, 1. / 40320, -1. / 720,
-                  1. / 24, -0.5, 1.});
+  Value sinR = code.mul(r, polynomial(code, z,
+                                      {-1. / 39916800, 1. / 362880, -1. / 5040,
+                                       1. / 120, -1. / 6, 1.}));
+  Value cosR = polynomial(code, z,
+                          {1. / 479001600, -1. / 3628800, 1. / 40320, -1. / 720,
+                           1. / 24, -0.5, 1.});
   Value q = code.bitcast(shifted, code.i64());
   Type type = q.getType();
   q = code.add(q, code.integer(type, quadrant));
@@ -158,8 +156,8 @@ Value exp(Code &code, Value x) {
   Type type = bits.getType();
   Value scale = code.add(code.shiftLeft(bits, code.integer(type, 23)),
                          code.integer(type, 126 << 23));
-  Value result = code.mul(code.mul(p, code.bitcast(scale, code.f32())),
-                          number(2));
+  Value result =
+      code.mul(code.mul(p, code.bitcast(scale, code.f32())), number(2));
   result = code.select(less(code, x, number(lowest)), number(0), result);
   return code.select(less(code, number(highest), x), number(infinity), result);
 }
@@ -171,9 +169,9 @@ Value log(Code &code, Value x) {
   Value result = log64(code, wide);
   result = code.select(code.compare(Compare::eq, wide, number(0)),
                        number(-infinity), result);
-  result = code.select(less(code, wide, number(0)),
-                       number(std::numeric_limits<double>::quiet_NaN()),
-                       result);
+  result =
+      code.select(less(code, wide, number(0)),
+                  number(std::numeric_limits<double>::quiet_NaN()), result);
   // Infinity and NaN are their own logarithms.
   Value isFinite = less(code, wide, number(infinity));
   result = code.select(isFinite, result, wide);
@@ -202,29 +200,26 @@ Value erf(Code &code, Value x) {
   Like number(code, x);
   Value magnitude = code.absolute(x);
   Value z = code.mul(x, x);
-  Value small = code.mul(
-      x, polynomial(code, z,
-                    {7.853861353153693e-5, -8.010193625184903e-4,
-                     5.188327685732524e-3, -2.685381193529856e-2,
-                     1.128358514861418e-1, -3.761262582423300e-1,
-                     1.128379165726710e+0}));
+  Value small =
+      code.mul(x, polynomial(code, z,
+                             {7.853861353153693e-5, -8.010193625184903e-4,
+                              5.188327685732524e-3, -2.685381193529856e-2,
+                              1.128358514861418e-1, -3.761262582423300e-1,
+                              1.128379165726710e+0}));
   // Abramowitz and Stegun 7.1.26, error 1.5e-7.
-  Value t = code.divide(
-      number(1), code.fma(number(0.3275911), magnitude, number(1)));
-  Value p = code.mul(
-      t, polynomial(code, t,
-                    {1.061405429, -1.453152027, 1.421413741, -0.284496736,
-                     0.254829592}));
-  Value large =
-      code.sub(number(1), code.mul(p, exp(code, code.negate(z))));
+  Value t =
+      code.divide(number(1), code.fma(number(0.3275911), magnitude, number(1)));
+  Value p = code.mul(t, polynomial(code, t,
+                                   {1.061405429, -1.453152027, 1.421413741,
+                                    -0.284496736, 0.254829592}));
+  Value large = code.sub(number(1), code.mul(p, exp(code, code.negate(z))));
   large = code.copySign(large, x);
   return code.select(less(code, magnitude, number(1)), small, large);
 }
 
 Value sigmoid(Code &code, Value x) {
   Like number(code, x);
-  return code.divide(number(1),
-                     code.add(number(1), exp(code, code.negate(x))));
+  return code.divide(number(1), code.add(number(1), exp(code, code.negate(x))));
 }
 
 Value pow(Code &code, Value x, Value y) {
@@ -232,7 +227,9 @@ Value pow(Code &code, Value x, Value y) {
   x = code.resizeFloat(x, code.f64());
   y = code.resizeFloat(y, code.f64());
   Like number(code, x);
-  auto equal = [&](Value a, Value b) { return code.compare(Compare::eq, a, b); };
+  auto equal = [&](Value a, Value b) {
+    return code.compare(Compare::eq, a, b);
+  };
   Value magnitude = code.absolute(x);
   Value exponent = code.mul(y, log(code, magnitude));
   Value result = exp64(code, exponent);
@@ -242,9 +239,8 @@ Value pow(Code &code, Value x, Value y) {
   Value half = code.mul(y, number(0.5));
   Value isOdd = code.compare(Compare::ne, code.floor(half), half);
   Value ofNegative = code.select(isOdd, code.negate(result), result);
-  ofNegative =
-      code.select(equal(code.floor(y), y), ofNegative,
-                  number(std::numeric_limits<double>::quiet_NaN()));
+  ofNegative = code.select(equal(code.floor(y), y), ofNegative,
+                           number(std::numeric_limits<double>::quiet_NaN()));
   result = code.select(less(code, x, number(0)), ofNegative, result);
   Value isOne = code.bitOr(equal(y, number(0)), equal(x, number(1)));
   result = code.select(isOne, number(1), result);

@@ -31,8 +31,7 @@ Value dataIndex(Kernel &kernel, Value index, Value size) {
   Value zero = code.index(0);
   index = code.select(code.compare(Compare::lt, index, zero),
                       code.add(index, size), index);
-  return code.minimum(code.maximum(index, zero),
-                      code.sub(size, code.index(1)));
+  return code.minimum(code.maximum(index, zero), code.sub(size, code.index(1)));
 }
 
 Value reshape(Kernel &kernel, Operation *op, unsigned, Index index) {
@@ -93,8 +92,7 @@ Value slice(Kernel &kernel, Operation *op, unsigned, Index index) {
     int64_t axis = static_cast<int64_t>(i);
     if (!axes->empty())
       axis = normalized((*axes)[i].asConstant().value_or(0), index.size());
-    std::optional<int64_t> step =
-        steps->empty() ? 1 : (*steps)[i].asConstant();
+    std::optional<int64_t> step = steps->empty() ? 1 : (*steps)[i].asConstant();
     if (!step)
       return kernel.unsupported(op, "a step that is not constant");
     Value size = kernel.size(operand, axis);
@@ -209,9 +207,9 @@ Value pad(Kernel &kernel, Operation *op, unsigned, Index index) {
       axis = normalized((*axes)[i].asConstant().value_or(0), index.size());
     Value at = code.sub(index[axis], kernel.evaluate((*pads)[i]));
     operandIndex[axis] = at;
-    inside = code.bitAnd(
-        inside, code.compare(Compare::lt, at, kernel.size(data, axis),
-                             /*isUnsigned=*/true));
+    inside = code.bitAnd(inside,
+                         code.compare(Compare::lt, at, kernel.size(data, axis),
+                                      /*isUnsigned=*/true));
   }
   return code.choose(
       inside, [&] { return kernel.element(data, operandIndex); },
@@ -274,10 +272,10 @@ Value shapeOf(Kernel &kernel, Operation *op, unsigned, Index index) {
       normalized(node.intAttribute("start", 0), rank), 0, rank);
   Value result = kernel.code.index(0);
   for (int64_t i = start; i < rank; ++i)
-    result = kernel.code.select(
-        kernel.code.compare(Compare::eq, index.front(),
-                            kernel.code.index(i - start)),
-        kernel.size(operand, i), result);
+    result =
+        kernel.code.select(kernel.code.compare(Compare::eq, index.front(),
+                                               kernel.code.index(i - start)),
+                           kernel.size(operand, i), result);
   return result;
 }
 
@@ -292,9 +290,9 @@ Value oneHot(Kernel &kernel, Operation *op, unsigned, Index index) {
   at.erase(at.begin() + axis);
   Value depth = kernel.size(op->getResult(0), axis);
   Value hot = code.resizeInteger(kernel.element(indices, at), code.i64());
-  Value isHot = code.bitOr(
-      code.compare(Compare::eq, hot, index[axis]),
-      code.compare(Compare::eq, code.add(hot, depth), index[axis]));
+  Value isHot =
+      code.bitOr(code.compare(Compare::eq, hot, index[axis]),
+                 code.compare(Compare::eq, code.add(hot, depth), index[axis]));
   return code.select(isHot, kernel.element(values, {code.index(1)}),
                      kernel.element(values, {code.index(0)}));
 }

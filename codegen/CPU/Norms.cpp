@@ -175,8 +175,7 @@ void onnxLayerNorm(Kernel &kernel, Operation *op, Value task) {
             node.floatAttribute("epsilon", 1e-5), node.getOutputs()[0], task);
 }
 
-template <bool isLog>
-void softmax(Kernel &kernel, Operation *op, Value task) {
+template <bool isLog> void softmax(Kernel &kernel, Operation *op, Value task) {
   Code &code = kernel.code;
   auto node = cast<onnx::NodeOp>(op);
   Value x = node.getInputs()[0], result = node.getOutputs()[0];
@@ -194,8 +193,7 @@ void softmax(Kernel &kernel, Operation *op, Value task) {
   });
   if (isLog) {
     Value offset = code.add(largest, log(code, sum));
-    return row.map(result,
-                   [&](Value, Value x) { return code.sub(x, offset); });
+    return row.map(result, [&](Value, Value x) { return code.sub(x, offset); });
   }
   Value factor = code.divide(code.real(code.f32(), 1), sum);
   row.map(result, [&](Value, Value x) {
@@ -215,17 +213,15 @@ Value rope(Kernel &kernel, Operation *op, unsigned, Index index) {
     angleIndex[0] = code.index(0);
   else if (kernel.shape(rope.getCos())[0] != kernel.shape(rope.getX())[0])
     angleIndex[0] = code.select(
-        code.compare(Compare::eq, kernel.size(rope.getCos(), 0),
-                     code.index(1)),
+        code.compare(Compare::eq, kernel.size(rope.getCos(), 0), code.index(1)),
         code.index(0), index[0]);
   Value x = kernel.element(rope.getX(), index);
   auto turn = [&]() -> Value {
     bool interleaved = rope.getInterleaved();
     Value isFirst =
-        interleaved
-            ? code.compare(Compare::eq, code.bitAnd(i, code.index(1)),
-                           code.index(0))
-            : code.compare(Compare::lt, i, code.index(rotated / 2));
+        interleaved ? code.compare(Compare::eq, code.bitAnd(i, code.index(1)),
+                                   code.index(0))
+                    : code.compare(Compare::lt, i, code.index(rotated / 2));
     int64_t distance = interleaved ? 1 : rotated / 2;
     Values partner(index.begin(), index.end());
     partner[3] = code.select(isFirst, code.add(i, code.index(distance)),

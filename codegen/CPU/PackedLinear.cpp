@@ -18,9 +18,9 @@
 // their rounding errors with them.
 //
 // For one row of x, codes are not shifted down: `c 2^k` converts to float32 as
-// exactly as `c`, so each bit position k gets its own sum, and powers of two are
-// taken off once per piece. For four rows, registers are too few for that, and
-// the shift serves all four.
+// exactly as `c`, so each bit position k gets its own sum, and powers of two
+// are taken off once per piece. For four rows, registers are too few for that,
+// and the shift serves all four.
 //
 //===----------------------------------------------------------------------===//
 
@@ -60,10 +60,9 @@ public:
         floats(code.vector(code.f32(), lanes)),
         words(code.vector(code.i32(), lanes)) {
     for (int64_t row = 0; row < rows; ++row)
-      x.push_back(code.address(
-          code.f32(), kernel.pointer(op.getX()),
-          code.mul(code.add(firstRow, code.index(row)),
-                   code.index(layout.in))));
+      x.push_back(code.address(code.f32(), kernel.pointer(op.getX()),
+                               code.mul(code.add(firstRow, code.index(row)),
+                                        code.index(layout.in))));
   }
 
   void emit() {
@@ -112,14 +111,13 @@ Values Tile::floatSums() {
   // the units busy.
   int64_t sumsPerRow = rows == 1 ? 8 : 2;
   int64_t step = 8;
-  Value weights =
-      code.address(code.f32(), kernel.pointer(op.getWeight()),
-                   code.mul(block, code.index(layout.in * lanes)));
+  Value weights = code.address(code.f32(), kernel.pointer(op.getWeight()),
+                               code.mul(block, code.index(layout.in * lanes)));
   auto advance = [&](Values sums, Value first, int64_t inputs) {
     for (int64_t i = 0; i < inputs; ++i) {
       Value position = code.add(first, code.index(i));
-      Value weight = code.load(floats, weights,
-                               code.mul(position, code.index(lanes)));
+      Value weight =
+          code.load(floats, weights, code.mul(position, code.index(lanes)));
       for (int64_t row = 0; row < rows; ++row) {
         Value &sum = sums[row * sumsPerRow + i % sumsPerRow];
         sum = code.fma(input(row, position), weight, sum);
@@ -136,8 +134,8 @@ Values Tile::floatSums() {
   sums = advance(sums, code.index(whole), layout.in - whole);
   Values result;
   for (int64_t row = 0; row < rows; ++row) {
-    auto own = llvm::MutableArrayRef<Value>(sums).slice(row * sumsPerRow,
-                                                        sumsPerRow);
+    auto own =
+        llvm::MutableArrayRef<Value>(sums).slice(row * sumsPerRow, sumsPerRow);
     for (int64_t half = sumsPerRow / 2; half > 0; half /= 2)
       for (int64_t i = 0; i < half; ++i)
         own[i] = code.add(own[i], own[i + half]);
@@ -169,8 +167,7 @@ Values Tile::integerSums() {
 /// `sums` plus the contribution of group `index` with `inputs` inputs.
 Values Tile::group(llvm::ArrayRef<Value> sums, Value index, int64_t inputs) {
   int64_t groups = layout.groups();
-  int64_t blockWords =
-      (groups - 1) * groupWords(0) + groupWords(groups - 1);
+  int64_t blockWords = (groups - 1) * groupWords(0) + groupWords(groups - 1);
   Value firstWord = code.add(code.mul(block, code.index(blockWords)),
                              code.mul(index, code.index(groupWords(0))));
   Value firstInput = code.mul(index, code.index(layout.group));
@@ -180,10 +177,10 @@ Values Tile::group(llvm::ArrayRef<Value> sums, Value index, int64_t inputs) {
       pieceInputs / layout.chunkInputs() * layout.chunkWords() * lanes;
   Values parts;
   auto addParts = [&](llvm::ArrayRef<Value> carried, Value p, int64_t count) {
-    Values next = piece(
-        code.add(firstInput, code.mul(p, code.index(pieceInputs))),
-        code.add(firstWord, code.mul(p, code.index(wordsPerPiece))), count,
-        zero);
+    Values next =
+        piece(code.add(firstInput, code.mul(p, code.index(pieceInputs))),
+              code.add(firstWord, code.mul(p, code.index(wordsPerPiece))),
+              count, zero);
     for (size_t row = 0; row < carried.size(); ++row)
       next[row] = code.add(carried[row], next[row]);
     return next;
@@ -191,18 +188,18 @@ Values Tile::group(llvm::ArrayRef<Value> sums, Value index, int64_t inputs) {
   if (pieces == 1)
     parts = addParts({}, code.index(0), pieceInputs);
   else if (pieces > 1)
-    parts = code.loop(code.index(0), code.index(pieces), 1,
-                      Values(rows, real(0)),
-                      [&](Value p, llvm::ArrayRef<Value> carried) {
-                        return addParts(carried, p, pieceInputs);
-                      });
+    parts =
+        code.loop(code.index(0), code.index(pieces), 1, Values(rows, real(0)),
+                  [&](Value p, llvm::ArrayRef<Value> carried) {
+                    return addParts(carried, p, pieceInputs);
+                  });
   if (int64_t rest = inputs % pieceInputs)
     parts = addParts(parts, code.index(pieces), rest);
 
-  Value scale = code.load(
-      floats, kernel.pointer(op.getScales()),
-      code.mul(code.add(code.mul(block, code.index(groups)), index),
-               code.index(lanes)));
+  Value scale =
+      code.load(floats, kernel.pointer(op.getScales()),
+                code.mul(code.add(code.mul(block, code.index(groups)), index),
+                         code.index(lanes)));
   Values result;
   for (int64_t row = 0; row < rows; ++row)
     result.push_back(code.fma(scale, parts[row], sums[row]));
@@ -281,8 +278,7 @@ Values Tile::codeSums(Value firstInput, Value firstWord, int64_t inputs) {
 
 /// Input `input` of a chunk as float times 2^power. With several rows of x the
 /// power is 0.
-std::pair<Value, int> Tile::decode(llvm::ArrayRef<Value> chunk,
-                                   int64_t input) {
+std::pair<Value, int> Tile::decode(llvm::ArrayRef<Value> chunk, int64_t input) {
   int64_t position = layout.bitPosition(input);
   int64_t offset = position % 32, bitsLeft = 32 - offset;
   int64_t mask = (int64_t(1) << width()) - 1;
@@ -336,20 +332,19 @@ void Tile::storeSums(llvm::ArrayRef<Value> sums) {
       Value sum = code.slice(sums[row], 0, count);
       if (bias)
         sum = code.add(sum, bias);
-      Value position =
-          code.add(code.mul(code.add(firstRow, code.index(row)),
-                            code.index(layout.out)),
-                   firstOutput);
-      code.store(sum, kernel.pointer(op.getResult()), position);
+      Value position = code.add(
+          code.mul(code.add(firstRow, code.index(row)), code.index(layout.out)),
+          firstOutput);
+      code.store(sum, kernel.output(op.getResult()), position);
     }
   };
   int64_t rest = layout.out % lanes;
   if (rest == 0)
     return storeOutputs(lanes);
-  Value isLast = code.compare(Compare::eq, block,
-                              code.index(layout.rowBlocks() - 1));
-  code.branch(isLast, [&] { storeOutputs(rest); },
-              [&] { storeOutputs(lanes); });
+  Value isLast =
+      code.compare(Compare::eq, block, code.index(layout.rowBlocks() - 1));
+  code.branch(
+      isLast, [&] { storeOutputs(rest); }, [&] { storeOutputs(lanes); });
 }
 
 //===----------------------------------------------------------------------===//
@@ -374,9 +369,8 @@ void packedLinearTask(Kernel &kernel, Operation *op, Value task) {
   Value tile = code.remainder(task, tiles, /*isUnsigned=*/true);
   Value firstRow = code.mul(tile, code.index(tileRows));
   Value lastRow = kernel.evaluate(rows);
-  Value isWhole =
-      code.compare(Compare::ge, code.sub(lastRow, firstRow),
-                   code.index(tileRows));
+  Value isWhole = code.compare(Compare::ge, code.sub(lastRow, firstRow),
+                               code.index(tileRows));
   code.branch(
       isWhole, [&] { Tile(kernel, linear, tileRows, firstRow, block).emit(); },
       [&] {

@@ -23,7 +23,16 @@ namespace nibble::cpu {
 namespace {
 
 enum class Reduction {
-  Sum, Mean, Max, Min, Product, SumSquare, L1, L2, LogSum, LogSumExp
+  Sum,
+  Mean,
+  Max,
+  Min,
+  Product,
+  SumSquare,
+  L1,
+  L2,
+  LogSum,
+  LogSumExp
 };
 
 /// The dimensions that `node` reduces; nullopt if they depend on data.
@@ -54,13 +63,12 @@ Value reduceLoops(Kernel &kernel, Value tensor, llvm::ArrayRef<bool> reduced,
   if (!reduced[next])
     return reduceLoops(kernel, tensor, reduced, index, next + 1, carried, body);
   Code &code = kernel.code;
-  return code.loop(
-      code.index(0), kernel.size(tensor, next), 1, {carried},
-      [&](Value i, llvm::ArrayRef<Value> inner) -> Values {
-        index[next] = i;
-        return {reduceLoops(kernel, tensor, reduced, index, next + 1, inner[0],
-                            body)};
-      })[0];
+  return code.loop(code.index(0), kernel.size(tensor, next), 1, {carried},
+                   [&](Value i, llvm::ArrayRef<Value> inner) -> Values {
+                     index[next] = i;
+                     return {reduceLoops(kernel, tensor, reduced, index,
+                                         next + 1, inner[0], body)};
+                   })[0];
 }
 
 /// The index of the operand with zeros in the reduced dimensions.
@@ -83,11 +91,11 @@ Value extreme(Code &code, Type type, bool isUnsigned, bool isHighest) {
     return code.real(type, isHighest ? infinity : -infinity);
   }
   unsigned width = type.getIntOrFloatBitWidth();
-  llvm::APInt value =
-      isUnsigned ? (isHighest ? llvm::APInt::getMaxValue(width)
-                              : llvm::APInt::getMinValue(width))
-                 : (isHighest ? llvm::APInt::getSignedMaxValue(width)
-                              : llvm::APInt::getSignedMinValue(width));
+  llvm::APInt value = isUnsigned
+                          ? (isHighest ? llvm::APInt::getMaxValue(width)
+                                       : llvm::APInt::getMinValue(width))
+                          : (isHighest ? llvm::APInt::getSignedMaxValue(width)
+                                       : llvm::APInt::getSignedMinValue(width));
   return code.integer(type, value.getSExtValue());
 }
 
@@ -133,8 +141,8 @@ Value reduce(Kernel &kernel, Operation *op, unsigned, Index index) {
     return kernel.unsupported(op, "integer elements");
   Type type = kernel.registerType(x);
   Type wide = isFloat && !isExtreme ? code.f64() : type;
-  Value initial = isExtreme ? extreme(code, type, isUnsigned,
-                                      kind == Reduction::Min)
+  Value initial = isExtreme
+                      ? extreme(code, type, isUnsigned, kind == Reduction::Min)
                   : kind == Reduction::Product ? one(code, wide)
                                                : code.zero(wide);
   Values at = operandIndex(kernel, *reduced, index);
@@ -142,12 +150,13 @@ Value reduce(Kernel &kernel, Operation *op, unsigned, Index index) {
   // The largest element keeps the exponentials in range.
   Value largest;
   if (kind == Reduction::LogSumExp)
-    largest = reduceLoops(kernel, x, *reduced, at, 0,
-                          extreme(code, type, false, false), [&](Value carried) {
-                            return code.maximum(carried, kernel.element(x, at));
-                          });
-  Value total = reduceLoops(
-      kernel, x, *reduced, at, 0, initial, [&](Value carried) {
+    largest =
+        reduceLoops(kernel, x, *reduced, at, 0,
+                    extreme(code, type, false, false), [&](Value carried) {
+                      return code.maximum(carried, kernel.element(x, at));
+                    });
+  Value total =
+      reduceLoops(kernel, x, *reduced, at, 0, initial, [&](Value carried) {
         Value element = kernel.element(x, at);
         if (largest)
           element = code.sub(element, largest);
@@ -189,17 +198,17 @@ Value argExtreme(Kernel &kernel, Operation *op, unsigned, Index index) {
   Values at = operandIndex(kernel, reduced, index);
   Compare better = isMaximum ? (takesLast ? Compare::ge : Compare::gt)
                              : (takesLast ? Compare::le : Compare::lt);
-  Values best = code.loop(
-      code.index(1), kernel.size(x, axis), 1,
-      {code.index(0), kernel.element(x, at)},
-      [&](Value i, llvm::ArrayRef<Value> carried) -> Values {
-        at[axis] = i;
-        Value element = kernel.element(x, at);
-        Value isBetter =
-            code.compare(better, element, carried[1], isUnsigned);
-        return {code.select(isBetter, i, carried[0]),
-                code.select(isBetter, element, carried[1])};
-      });
+  Values best =
+      code.loop(code.index(1), kernel.size(x, axis), 1,
+                {code.index(0), kernel.element(x, at)},
+                [&](Value i, llvm::ArrayRef<Value> carried) -> Values {
+                  at[axis] = i;
+                  Value element = kernel.element(x, at);
+                  Value isBetter =
+                      code.compare(better, element, carried[1], isUnsigned);
+                  return {code.select(isBetter, i, carried[0]),
+                          code.select(isBetter, element, carried[1])};
+                });
   return best[0];
 }
 
@@ -210,8 +219,8 @@ Value cumSum(Kernel &kernel, Operation *op, unsigned, Index index) {
   auto axes = kernel.constants(node.getInputs()[1]);
   if (!axes || axes->size() != 1)
     return kernel.unsupported(op, "an axis that depends on data");
-  int64_t axis = axes->front() < 0 ? axes->front() + kernel.rank(x)
-                                   : axes->front();
+  int64_t axis =
+      axes->front() < 0 ? axes->front() + kernel.rank(x) : axes->front();
   bool isExclusive = node.intAttribute("exclusive", 0) != 0;
   bool isReverse = node.intAttribute("reverse", 0) != 0;
   bool isFloat = Kernel::isFloat(x);

@@ -1461,144 +1461,91 @@ LogicalResult embedNormalize(Node &node) {
 using Family = LogicalResult (*)(Node &);
 using Table = llvm::StringMap<Family>;
 
-void add(Table &table, Family family, ArrayRef<StringRef> names) {
-  for (StringRef name : names)
+/// `names` are operator types, separated by spaces.
+void add(Table &table, Family family, StringRef names) {
+  SmallVector<StringRef> list;
+  names.split(list, ' ', /*MaxSplit=*/-1, /*KeepEmpty=*/false);
+  for (StringRef name : list)
     table[name] = family;
 }
 
 Table makeStandardTable() {
   Table table;
-  add(table, elementwise, {"Add",         "Sub",       "Mul",
-                           "Div",         "Mod",       "Pow",
-                           "Min",         "Max",       "Sum",
-                           "Mean",        "Neg",       "Abs",
-                           "Not",         "And",       "Or",
-                           "Xor",         "Equal",     "Less",
-                           "LessOrEqual", "Greater",   "GreaterOrEqual",
-                           "Where",       "PRelu",     "BitShift",
-                           "BitwiseAnd",  "BitwiseOr", "BitwiseXor"});
+  add(table, elementwise,
+      "Add Sub Mul Div Mod Pow Min Max Sum Mean Neg Abs Not And Or "
+      "Xor Equal Less LessOrEqual Greater GreaterOrEqual Where "
+      "PRelu BitShift BitwiseAnd BitwiseOr BitwiseXor");
   add(table, sameAsFirst,
-      {"Sqrt",
-       "Reciprocal",
-       "Exp",
-       "Log",
-       "Sin",
-       "Cos",
-       "Tan",
-       "Sinh",
-       "Cosh",
-       "Asin",
-       "Acos",
-       "Atan",
-       "Asinh",
-       "Acosh",
-       "Atanh",
-       "Erf",
-       "Tanh",
-       "Sigmoid",
-       "HardSigmoid",
-       "Relu",
-       "LeakyRelu",
-       "Elu",
-       "Selu",
-       "Celu",
-       "ThresholdedRelu",
-       "Softplus",
-       "Softsign",
-       "HardSwish",
-       "Mish",
-       "Gelu",
-       "Swish",
-       "Sign",
-       "Floor",
-       "Ceil",
-       "Round",
-       "Clip",
-       "IsNaN",
-       "IsInf",
-       "BitwiseNot",
-       "Softmax",
-       "LogSoftmax",
-       "Hardmax",
-       "CumSum",
-       "CumProd",
-       "Trilu",
-       "ScatterND",
-       "ScatterElements",
-       "Scatter",
-       "TensorScatter",
-       "ReverseSequence",
-       "QuantizeLinear",
-       "DequantizeLinear",
-       "RotaryEmbedding",
-       "InstanceNormalization",
-       "GroupNormalization",
-       "BatchNormalization",
-       "LpNormalization",
-       "MeanVarianceNormalization",
-       "LRN"});
-  add(table, identity, {"Identity", "Dropout"});
-  add(table, ::cast, {"Cast", "CastLike"});
-  add(table, shapeOf, {"Shape"});
-  add(table, sizeOf, {"Size"});
-  add(table, constantOfShape, {"ConstantOfShape"});
-  add(table, range, {"Range"});
-  add(table, reshape, {"Reshape"});
-  add(table, unsqueeze, {"Unsqueeze"});
-  add(table, squeeze, {"Squeeze"});
-  add(table, flatten, {"Flatten"});
-  add(table, transpose, {"Transpose"});
-  add(table, expand, {"Expand"});
-  add(table, tile, {"Tile"});
-  add(table, pad, {"Pad"});
-  add(table, concat, {"Concat"});
-  add(table, split, {"Split"});
-  add(table, slice, {"Slice"});
-  add(table, gather, {"Gather"});
-  add(table, gatherElements, {"GatherElements"});
-  add(table, gatherND, {"GatherND"});
-  add(table, oneHot, {"OneHot"});
-  add(table, topK, {"TopK"});
+      "Sqrt Reciprocal Exp Log Sin Cos Tan Sinh Cosh Asin Acos Atan "
+      "Asinh Acosh Atanh Erf Tanh Sigmoid HardSigmoid Relu "
+      "LeakyRelu Elu Selu Celu ThresholdedRelu Softplus Softsign "
+      "HardSwish Mish Gelu Swish Sign Floor Ceil Round Clip IsNaN "
+      "IsInf BitwiseNot Softmax LogSoftmax Hardmax CumSum CumProd "
+      "Trilu ScatterND ScatterElements Scatter TensorScatter "
+      "ReverseSequence QuantizeLinear DequantizeLinear "
+      "RotaryEmbedding InstanceNormalization GroupNormalization "
+      "BatchNormalization LpNormalization MeanVarianceNormalization "
+      "LRN");
+  add(table, identity, "Identity Dropout");
+  add(table, ::cast, "Cast CastLike");
+  add(table, shapeOf, "Shape");
+  add(table, sizeOf, "Size");
+  add(table, constantOfShape, "ConstantOfShape");
+  add(table, range, "Range");
+  add(table, reshape, "Reshape");
+  add(table, unsqueeze, "Unsqueeze");
+  add(table, squeeze, "Squeeze");
+  add(table, flatten, "Flatten");
+  add(table, transpose, "Transpose");
+  add(table, expand, "Expand");
+  add(table, tile, "Tile");
+  add(table, pad, "Pad");
+  add(table, concat, "Concat");
+  add(table, split, "Split");
+  add(table, slice, "Slice");
+  add(table, gather, "Gather");
+  add(table, gatherElements, "GatherElements");
+  add(table, gatherND, "GatherND");
+  add(table, oneHot, "OneHot");
+  add(table, topK, "TopK");
   add(table, reduce,
-      {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd",
-       "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum",
-       "ReduceLogSumExp"});
-  add(table, argMax, {"ArgMax", "ArgMin"});
+      "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 "
+      "ReduceL2 ReduceSumSquare ReduceLogSum ReduceLogSumExp");
+  add(table, argMax, "ArgMax ArgMin");
+  // The last is registered by ONNX Runtime in ONNX's own domain.
   add(table, normalize,
-      {"LayerNormalization", "RMSNormalization",
-       // Registered by ONNX Runtime in ONNX's own domain.
-       "SimplifiedLayerNormalization"});
-  add(table, matMul, {"MatMul", "MatMulInteger"});
-  add(table, qlinearMatMul, {"QLinearMatMul"});
-  add(table, gemm, {"Gemm"});
-  add(table, einsum, {"Einsum"});
-  add(table, convolution, {"Conv", "ConvInteger"});
-  add(table, qlinearConv, {"QLinearConv"});
-  add(table, pool, {"MaxPool", "AveragePool", "LpPool"});
-  add(table, globalPool,
-      {"GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"});
-  add(table, dynamicQuantize, {"DynamicQuantizeLinear"});
-  add(table, attention, {"Attention"});
+      "LayerNormalization RMSNormalization "
+      "SimplifiedLayerNormalization");
+  add(table, matMul, "MatMul MatMulInteger");
+  add(table, qlinearMatMul, "QLinearMatMul");
+  add(table, gemm, "Gemm");
+  add(table, einsum, "Einsum");
+  add(table, convolution, "Conv ConvInteger");
+  add(table, qlinearConv, "QLinearConv");
+  add(table, pool, "MaxPool AveragePool LpPool");
+  add(table, globalPool, "GlobalAveragePool GlobalMaxPool GlobalLpPool");
+  add(table, dynamicQuantize, "DynamicQuantizeLinear");
+  add(table, attention, "Attention");
   return table;
 }
 
 Table makeMicrosoftTable() {
   Table table;
   add(table, sameAsFirst,
-      {"FastGelu", "Gelu", "QuickGelu", "BiasGelu", "RotaryEmbedding",
-       "QuantizeLinear", "DequantizeLinear"});
-  add(table, normalize, {"SimplifiedLayerNormalization"});
+      "FastGelu Gelu QuickGelu BiasGelu RotaryEmbedding "
+      "QuantizeLinear DequantizeLinear");
+  add(table, normalize, "SimplifiedLayerNormalization");
   add(table, skipNormalize,
-      {"SkipLayerNormalization", "SkipSimplifiedLayerNormalization"});
-  add(table, embedNormalize, {"EmbedLayerNormalization"});
-  add(table, matMulNBits, {"MatMulNBits"});
-  add(table, gatherBlockQuantized, {"GatherBlockQuantized"});
-  add(table, matMul, {"MatMulIntegerToFloat", "DynamicQuantizeMatMul"});
-  add(table, fusedMatMul, {"FusedMatMul"});
-  add(table, gemm, {"FusedGemm"});
-  add(table, groupQueryAttention, {"GroupQueryAttention"});
-  add(table, packedAttention, {"Attention"});
-  add(table, multiHeadAttention, {"MultiHeadAttention"});
+      "SkipLayerNormalization SkipSimplifiedLayerNormalization");
+  add(table, embedNormalize, "EmbedLayerNormalization");
+  add(table, matMulNBits, "MatMulNBits");
+  add(table, gatherBlockQuantized, "GatherBlockQuantized");
+  add(table, matMul, "MatMulIntegerToFloat DynamicQuantizeMatMul");
+  add(table, fusedMatMul, "FusedMatMul");
+  add(table, gemm, "FusedGemm");
+  add(table, groupQueryAttention, "GroupQueryAttention");
+  add(table, packedAttention, "Attention");
+  add(table, multiHeadAttention, "MultiHeadAttention");
   return table;
 }
 

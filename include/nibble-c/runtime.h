@@ -120,7 +120,8 @@ NIBBLE_API nibble_status nibble_session_output(const nibble_session *session,
 
 /* Text generation, for bundles with a tokenizer and a language model. */
 typedef struct {
-  size_t max_tokens;  /* 0: until end of sequence or a full context */
+  size_t max_tokens;  /* 0: until end of sequence or a full context; with an
+                       * empty prompt the start token counts as the first */
   float temperature;  /* 0: greedy */
   float top_p;        /* 0 or 1: off */
   unsigned top_k;     /* 0: off */

@@ -727,7 +727,16 @@ LogicalResult GraphBuilder::buildNode(const NodeProto &node, Scope &scope) {
 
   SmallVector<NamedAttribute> attributes;
   SmallVector<std::unique_ptr<Region>> regions;
-  for (const AttributeProto &attribute : node.attribute()) {
+  // By name: exporters differ in which branch of an If comes first, and regions
+  // have no names.
+  SmallVector<const AttributeProto *> byName;
+  for (const AttributeProto &attribute : node.attribute())
+    byName.push_back(&attribute);
+  llvm::sort(byName, [](const AttributeProto *a, const AttributeProto *b) {
+    return a->name() < b->name();
+  });
+  for (const AttributeProto *next : byName) {
+    const AttributeProto &attribute = *next;
     if (attribute.type() == AttributeProto::GRAPH) {
       auto region = buildSubgraph(attribute.g(), scope, location,
                                   isStandard && node.op_type() == "Loop"

@@ -172,9 +172,10 @@ static FailureOr<Tensor> tableRows(const Call &call, const Tensor &table,
                                    const Tensor *positions, int64_t seq) {
   if (!positions)
     return table;
-  if (table.rank() != 2)
-    return call.error() << "expects a table [positions, r / 2], got "
-                        << describe(table);
+  if (table.rank() != 2 || positions->type().isFloat())
+    return call.error() << "expects a table [positions, r / 2] and integer "
+                           "positions, got "
+                        << describe(table) << " and " << describe(*positions);
   Tensor ids = *positions;
   if (ids.size() == 1 && seq != 1) {
     // ONNX Runtime: the position of the first element, the others follow.

@@ -37,18 +37,19 @@ private:
   LogicalResult run() {
     ModuleOp module = getOperation();
     if (inputs.empty())
-      return module.emitError("nibble-interpret expects 'inputs', the .npz "
-                              "file with the arrays to run on");
+      return emitError(module.getLoc(),
+                       "nibble-interpret expects 'inputs', the .npz "
+                       "file with the arrays to run on");
     Expected<NamedTensors> arrays = readNpz(inputs);
     if (!arrays)
-      return module.emitError(arrays.status().message());
+      return emitError(module.getLoc(), arrays.status().message());
     FailureOr<NamedTensors> results = interpret(module, entry, *arrays);
     if (failed(results))
       return failure();
     if (outputs.empty())
       return success();
     if (Status status = writeNpz(outputs, *results); !status.isOk())
-      return module.emitError(status.message());
+      return emitError(module.getLoc(), status.message());
     return success();
   }
 };

@@ -221,8 +221,12 @@ static std::optional<std::string> onlyUnknown(const DimExpr &expression,
 }
 
 Status DimBinder::solve(DimValues &values) const {
+  // Bare symbols first, so that errors are about the expressions built on them.
+  for (const Equation &equation : equations)
+    if (auto symbol = equation.expression.asSymbol())
+      values.try_emplace(*symbol, equation.size);
   // `past + seq` gives `past` once `seq` is known: linear in one unknown, so
-  // two evaluations determine it. Bare symbols are the same with slope one.
+  // two evaluations determine it.
   for (bool changed = true; changed;) {
     changed = false;
     for (const Equation &equation : equations) {
@@ -272,8 +276,8 @@ static FailureOr<std::vector<DimExpr>> parseDims(Operation *op,
              << "expects '" << dimsAttrName << "' to be a list of strings";
     Expected<DimExpr> dim = DimExpr::parse(text.str());
     if (!dim)
-      return op->emitError() << "dimension '" << text.getValue()
-                             << "': " << dim.status().message();
+      return emitError(op->getLoc()) << "dimension '" << text.getValue()
+                                     << "': " << dim.status().message();
     dims.push_back(*dim);
   }
   return dims;
@@ -432,16 +436,17 @@ static LogicalResult checkArgument(func::FuncOp function, unsigned index,
                                    const Tensor &tensor) {
   auto type = dyn_cast<RankedTensorType>(function.getArgumentTypes()[index]);
   if (!type)
-    return function.emitError() << "input '" << argumentName(function, index)
-                                << "': expects a ranked tensor type, got "
-                                << function.getArgumentTypes()[index];
+    return emitError(function.getLoc())
+           << "input '" << argumentName(function, index)
+           << "': expects a ranked tensor type, got "
+           << function.getArgumentTypes()[index];
   bool fits = type.getRank() == tensor.rank() &&
               fromMlirType(type.getElementType()) == tensor.type();
   for (int64_t i = 0; fits && i < type.getRank(); ++i)
     fits = type.isDynamicDim(i) || type.getDimSize(i) == tensor.shape()[i];
   if (fits)
     return success();
-  return function.emitError()
+  return emitError(function.getLoc())
          << "input '" << argumentName(function, index) << "' expects " << type
          << ", got " << reference::describe(tensor);
 }
@@ -456,7 +461,7 @@ static LogicalResult bindDims(func::FuncOp function, ArrayRef<Tensor> arguments,
       return failure();
     if (!expressions->empty() &&
         static_cast<int64_t>(expressions->size()) != tensor.rank())
-      return function.emitError()
+      return emitError(function.getLoc())
              << "input '" << argumentName(function, index) << "' has "
              << expressions->size() << " names of dimensions, but rank "
              << tensor.rank();
@@ -464,7 +469,7 @@ static LogicalResult bindDims(func::FuncOp function, ArrayRef<Tensor> arguments,
                tensor.shape());
   }
   if (Status status = binder.solve(dims); !status.isOk())
-    return function.emitError() << status.message();
+    return emitError(function.getLoc()) << status.message();
   return success();
 }
 
@@ -473,10 +478,11 @@ static FailureOr<std::vector<Tensor>> runFunction(func::FuncOp function,
                                                   const DimValues &callerDims,
                                                   const Observer &observer) {
   if (function.isExternal() || !llvm::hasSingleElement(function.getBody()))
-    return function.emitError() << "expects a function with one block";
+    return emitError(function.getLoc()) << "expects a function with one block";
   if (arguments.size() != function.getNumArguments())
-    return function.emitError() << "expects " << function.getNumArguments()
-                                << " arguments, got " << arguments.size();
+    return emitError(function.getLoc())
+           << "expects " << function.getNumArguments() << " arguments, got "
+           << arguments.size();
   SmallVector<const Tensor *> pointers;
   for (auto [index, tensor] : llvm::enumerate(arguments)) {
     if (failed(checkArgument(function, index, tensor)))
@@ -499,8 +505,8 @@ FailureOr<NamedTensors> nibble::interpret(ModuleOp module, StringRef entry,
     return interpretProgram(found, inputs, observer);
   auto function = dyn_cast_or_null<func::FuncOp>(found);
   if (!function)
-    return module.emitError() << "expects a function or a program '" << entry
-                              << "' to interpret, found none";
+    return emitError(module.getLoc()) << "expects a function or a program '"
+                                      << entry << "' to interpret, found none";
   std::vector<Tensor> arguments;
   SmallVector<std::string> missing;
   for (unsigned i = 0; i < function.getNumArguments(); ++i) {
@@ -511,7 +517,7 @@ FailureOr<NamedTensors> nibble::interpret(ModuleOp module, StringRef entry,
       missing.push_back("'" + name + "'");
   }
   if (!missing.empty())
-    return function.emitError()
+    return emitError(function.getLoc())
            << "expects inputs " << llvm::join(missing, ", ")
            << ", which are not given";
   auto results = runFunction(function, arguments, {}, observer);

@@ -139,6 +139,8 @@ static Results split(const NodeCall &call) {
   if (failed(axis) || failed(given))
     return failure();
   int64_t dim = x.shape()[*axis], parts = call.op->getNumResults();
+  if (parts == 0)
+    return std::vector<Tensor>();
   llvm::SmallVector<int64_t> sizes;
   if (*given) {
     sizes = **given;

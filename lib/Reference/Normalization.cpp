@@ -115,7 +115,7 @@ template <bool centered> static Results skipNorm(const NodeCall &call) {
     return call.error() << "expects rows, got " << describe(*sum);
   auto rows = normalizeRows(call, *sum, sum->rank() - 1, &call[2],
                             centered ? call.operand(3) : nullptr,
-                            call.floatAttribute("epsilon", 1e-5), centered);
+                            call.floatAttribute("epsilon", 1e-12), centered);
   if (failed(rows))
     return failure();
   return std::vector<Tensor>{rows->result, keepDims(rows->mean, *sum),

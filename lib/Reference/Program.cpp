@@ -82,8 +82,9 @@ LogicalResult ProgramRun::bindInputs(const NamedTensors &inputs) {
              << "input '" << name << "' expects rank " << port.getDims().size()
              << " of " << port.getElement() << ", got " << describe(*tensor);
     std::vector<DimExpr> expressions;
-    for (StringAttr text : port.getDims().getAsRange<StringAttr>()) {
-      Expected<DimExpr> dim = DimExpr::parse(text.str());
+    for (Attribute attribute : port.getDims()) {
+      auto text = dyn_cast<StringAttr>(attribute);
+      Expected<DimExpr> dim = DimExpr::parse(text ? text.str() : std::string());
       if (!dim)
         return program.emitOpError()
                << "input '" << name << "': " << dim.status().message();
@@ -104,8 +105,10 @@ LogicalResult ProgramRun::allocateOutputs(NamedTensors &outputs) {
     if (!element)
       return program.emitOpError() << "expects outputs to be #qkernel.port";
     Shape shape;
-    for (StringAttr text : port.getDims().getAsRange<StringAttr>()) {
-      FailureOr<int64_t> size = evaluate(program, text, dims);
+    for (Attribute attribute : port.getDims()) {
+      auto text = dyn_cast<StringAttr>(attribute);
+      FailureOr<int64_t> size =
+          evaluate(program, text ? text.getValue() : StringRef(), dims);
       if (failed(size))
         return failure();
       shape.push_back(*size);
@@ -226,7 +229,7 @@ LogicalResult ProgramRun::runStep(qkernel::StepOp step) {
     if (!buffer)
       return step.emitOpError() << "expects buffers to be #qkernel.buffer";
     if (index >= arguments)
-      break;
+      continue;
     FailureOr<std::span<std::byte>> bytes = locate(step, buffer);
     FailureOr<Shape> shape = argumentShape(kernel, index, scalars);
     if (failed(bytes) || failed(shape))

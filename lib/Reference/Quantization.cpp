@@ -80,8 +80,10 @@ static Results dequantize(const NodeCall &call) {
   FailureOr<ScaleSpace> space = scaleSpace(call, x, scale);
   if (failed(space))
     return failure();
-  if (x.type().isFloat() || !scale.type().isFloat())
-    return call.error() << "expects integers and float scales, got "
+  if (x.type().isFloat() || !scale.type().isFloat() ||
+      (zero && zero->type() != x.type()))
+    return call.error() << "expects integers, zero points of their type and "
+                           "float scales, got "
                         << describe(x) << " and " << describe(scale);
   Tensor factors = cast(scale, ElementType::float32());
   FailureOr<Tensor> result = call.allocate(ElementType::float32(), x.shape());

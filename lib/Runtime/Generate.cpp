@@ -142,7 +142,7 @@ Status LanguageModel::findLimits() {
           limit, static_cast<uint64_t>(std::max<int64_t>(check.limit, 0)));
   if (limit == 0 || chunk == 0)
     return Status::error("the model's dimension bounds leave no room for a "
-                         "token; compile it with a larger bound");
+                         "token; compile it with a larger --dim bound");
   return Status::success();
 }
 
@@ -268,7 +268,7 @@ LanguageModel::append(std::span<const int32_t> added) {
         "expected at most " + std::to_string(limit) +
         " tokens in the context, got " +
         std::to_string(tokens.size() + added.size()) +
-        "; give a shorter text or compile with a larger bound");
+        "; give a shorter text or compile with a larger --dim bound");
   uint64_t past = tokens.size();
   tokens.insert(tokens.end(), added.begin(), added.end());
   Status status;
@@ -406,10 +406,10 @@ Expected<GenerateResult> Generator::generate(std::string_view prompt,
                                              const GenerateOptions &options,
                                              const Callback &callback) {
   std::vector<int32_t> ids = tokenizer.encode(prompt);
-  // Text that continues a prompt keeps the space between the two.
-  TextStream stream(tokenizer);
-  for (int32_t id : ids)
-    stream.push(id);
+  // The first word continues the prompt or the start token: its space stays.
+  TextStream stream(tokenizer, /*atStart=*/false);
+  // From nothing, the start token is the first that generation contributes.
+  uint64_t contributed = ids.empty() && tokenizer.startId() >= 0 ? 1 : 0;
   if (tokenizer.startId() >= 0)
     ids.insert(ids.begin(), tokenizer.startId());
   if (ids.empty())
@@ -440,7 +440,7 @@ Expected<GenerateResult> Generator::generate(std::string_view prompt,
       result.reason = StopReason::Callback;
       break;
     }
-    if (result.generatedTokens == options.maxTokens) {
+    if (result.generatedTokens + contributed == options.maxTokens) {
       result.reason = StopReason::MaxTokens;
       break;
     }

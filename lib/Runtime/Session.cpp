@@ -30,6 +30,10 @@ using namespace nibble;
 
 namespace {
 
+/// Steps that touch fewer bytes than this take about as long as it takes to
+/// hand work to another thread; they run on the caller alone.
+constexpr int64_t smallStepBytes = 32 * 1024;
+
 /// What pointers to tensors without elements refer to: kernels never see null.
 alignas(bufferAlignment) std::byte nothing[bufferAlignment];
 
@@ -77,8 +81,9 @@ struct Output {
 
 struct PreparedStep {
   CpuKernel kernel = nullptr;
-  uint32_t firstBuffer = 0, firstScalar = 0, tasks = 0;
+  uint32_t firstBuffer = 0, firstScalar = 0, tasks = 0, bufferCount = 0;
   int64_t taskCount = 0;
+  bool isSmall = false; ///< not worth a second thread in this run
 };
 
 /// A pointer that follows an input or output, or a size to check.
@@ -217,6 +222,7 @@ Status Session::State::prepareStep(const Step &step) {
   prepared.firstBuffer = static_cast<uint32_t>(buffers.size());
   prepared.firstScalar = static_cast<uint32_t>(scalars.size());
   prepared.tasks = numberOf(step.tasks);
+  prepared.bufferCount = static_cast<uint32_t>(step.buffers.size());
   for (const BufferRef &buffer : step.buffers) {
     buffers.push_back(
         {buffer.kind, buffer.index, buffer.offset, numberOf(buffer.bytes)});
@@ -505,8 +511,13 @@ Status Session::State::placeBuffers() {
   }
   for (size_t i = 0; i < scalars.size(); ++i)
     scalarValues[i] = values[scalars[i]];
-  for (PreparedStep &step : steps)
+  for (PreparedStep &step : steps) {
     step.taskCount = values[step.tasks];
+    int64_t left = smallStepBytes;
+    for (uint32_t i = 0; i < step.bufferCount && left > 0; ++i)
+      left -= std::min(left, values[buffers[step.firstBuffer + i].bytes]);
+    step.isSmall = left > 0;
+  }
   return Status::success();
 }
 
@@ -516,6 +527,10 @@ void Session::State::runSteps() {
       continue;
     void *const *stepBuffers = pointers.data() + step.firstBuffer;
     const int64_t *stepScalars = scalarValues.data() + step.firstScalar;
+    if (step.isSmall) {
+      step.kernel(stepBuffers, stepScalars, 0, step.taskCount);
+      continue;
+    }
     pool.parallelFor(step.taskCount, [&](int64_t begin, int64_t end) {
       step.kernel(stepBuffers, stepScalars, begin, end);
     });
@@ -595,7 +610,7 @@ Status Session::setInput(uint32_t number, const void *data,
     return error("dimension " + std::to_string(d) + " ('" +
                  port.shape[d].str() + "') is " + std::to_string(shape[d]) +
                  ", but the model was compiled for " + range +
-                 "; use another input or compile with a larger bound");
+                 "; use another input or compile with a larger --dim bound");
   }
   std::optional<uint64_t> count = elementCount(shape);
   std::optional<uint64_t> bytes =

@@ -20,6 +20,7 @@
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/IR/Operation.h"
 #include "llvm/ADT/SmallString.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 
 #include <cstdlib>
@@ -68,7 +69,8 @@ WeightStore::map(Operation *where, StringRef file) {
   if (llvm::sys::path::is_absolute(file)) {
     candidates.push_back(file.str());
   } else {
-    for (StringRef folder : {StringRef(root), StringRef(outputDirectory)}) {
+    for (StringRef folder :
+         {StringRef(root), llvm::sys::path::parent_path(outputDirectory)}) {
       SmallString<256> path(folder);
       llvm::sys::path::append(path, file);
       candidates.push_back(path.str().str());
@@ -151,7 +153,13 @@ FailureOr<StoredWeight> WeightStore::writeStored(Location where,
     memory.try_emplace(stored.file, tensor);
     return stored;
   }
-  stored.file = hash;
+  // Relative to the module that will stand beside the folder.
+  SmallString<256> file(llvm::sys::path::filename(outputDirectory));
+  llvm::sys::path::append(file, hash);
+  stored.file = file.str().str();
+  if (std::error_code error = llvm::sys::fs::create_directories(outputDirectory))
+    return emitError(where) << "cannot create the weight folder '"
+                            << outputDirectory << "': " << error.message();
   SmallString<256> path(outputDirectory);
   llvm::sys::path::append(path, hash);
   Expected<OutputFile> out = OutputFile::create(path.str().str());

@@ -55,6 +55,7 @@ struct Pack : nibble::impl::PackBase<Pack> {
   using PackBase::PackBase;
 
   void runOnOperation() override {
+    cache.clear();
     recordLayers();
     SmallVector<QuantizableOpInterface> layers;
     getOperation().walk(

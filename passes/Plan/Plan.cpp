@@ -46,9 +46,7 @@ struct Rule {
   }
 };
 
-StringRef kindOf(Operation *op) {
-  return op->getName().stripDialect();
-}
+StringRef kindOf(Operation *op) { return op->getName().stripDialect(); }
 
 struct Plan : nibble::impl::PlanBase<Plan> {
   using PlanBase::PlanBase;
@@ -71,10 +69,9 @@ struct Plan : nibble::impl::PlanBase<Plan> {
         vocabularies.insert(weightRows(layer));
 
     for (QuantizableOpInterface layer : layers)
-      layer.setPlanAttribute(
-          decide(layer, ruleList, byDefault,
-                 isa<LinearOp>(layer) &&
-                     vocabularies.contains(weightRows(layer))));
+      layer.setPlanAttribute(decide(
+          layer, ruleList, byDefault,
+          isa<LinearOp>(layer) && vocabularies.contains(weightRows(layer))));
     if (!save.empty() && failed(writeRules(layers)))
       signalPassFailure();
   }
@@ -98,7 +95,42 @@ private:
   }
 
   LogicalResult readDefault(Rule &rule) {
+    // With 0, which means floating point, the scheme of `bits` is checked
+    // twice.
+    for (unsigned other : {headBits.getValue(), embeddingBits.getValue()})
+      if (failed(readScheme(rule, other ? other : bits, group, symmetric, grid,
+                            rounding)))
+        return failure();
     return readScheme(rule, bits, group, symmetric, grid, rounding);
+  }
+
+  /// A misspelled rule must not silently mean something else.
+  LogicalResult checkKeys(const llvm::json::Object &object) {
+    for (const auto &[key, value] : object) {
+      StringRef name(key), expected;
+      bool matches = false;
+      if (llvm::is_contained({"id", "kind", "keep", "grid", "rounding"},
+                             name)) {
+        matches = value.getAsString().has_value();
+        expected = "a string";
+      } else if (name == "bits" || name == "group") {
+        matches = value.getAsInteger().has_value();
+        expected = "an integer";
+      } else if (name == "symmetric") {
+        matches = value.getAsBoolean().has_value();
+        expected = "true or false";
+      } else {
+        return error(rules +
+                     ": expects the keys id, kind, keep, bits, group, "
+                     "symmetric, grid and rounding, got \"" +
+                     name + "\"");
+      }
+      if (!matches)
+        return error(llvm::formatv("{0}: expects \"{1}\" to be {2}, got {3}",
+                                   rules, name, expected, value)
+                         .str());
+    }
+    return success();
   }
 
   LogicalResult readScheme(Rule &rule, uint64_t ruleBits, int64_t ruleGroup,
@@ -108,7 +140,8 @@ private:
     std::optional<Rounding> parsedRounding = parseRounding(roundingName);
     if (!parsedGrid)
       return error("expects a grid of gptq, awq, minmax, full_range or narrow, "
-                   "got '" + gridName + "'");
+                   "got '" +
+                   gridName + "'");
     if (!parsedRounding)
       return error("expects a rounding of half_even or half_away, got '" +
                    roundingName + "'");
@@ -140,11 +173,19 @@ private:
       const llvm::json::Object *object = value.getAsObject();
       if (!object)
         return error(rules + ": expects every rule to be an object");
+      if (failed(checkKeys(*object)))
+        return failure();
       Rule rule = byDefault;
       rule.id = object->getString("id").value_or("").str();
       rule.kind = object->getString("kind").value_or("").str();
       if (failed(checkRegex("id", rule.id)))
         return failure();
+      if (object->get("kind") && rule.kind != "linear" &&
+          rule.kind != "embedding")
+        return error(rules +
+                     ": expects \"kind\" to be \"linear\" or \"embedding\", "
+                     "got \"" +
+                     rule.kind + "\"");
       if (std::optional<StringRef> why = object->getString("keep"))
         rule.keep = why->str();
       else if (failed(readScheme(

@@ -40,6 +40,7 @@ struct QuantizeRtn : nibble::impl::QuantizeRtnBase<QuantizeRtn> {
   using QuantizeRtnBase::QuantizeRtnBase;
 
   void runOnOperation() override {
+    cache.clear();
     SmallVector<std::pair<QuantizableOpInterface, SchemeAttr>> planned;
     bool anyPlan = false;
     getOperation().walk([&](QuantizableOpInterface layer) {

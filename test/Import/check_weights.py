@@ -1,3 +1,9 @@
+# ===- check_weights.py - Stored weights against numbers -----------------=== #
+#
+# Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#
+# ===--------------------------------------------------------------------=== #
 """Compares stored weights of a module with numbers, and checks their hashes.
 
 usage: check_weights.py MODULE (NAME DTYPE:EXPRESSION)...

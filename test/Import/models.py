@@ -1,3 +1,9 @@
+# ===- models.py - Small ONNX models for the import tests ----------------=== #
+#
+# Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#
+# ===--------------------------------------------------------------------=== #
 """Writes the small ONNX models that the import tests read.
 
 usage: models.py NAME OUTPUT_FOLDER

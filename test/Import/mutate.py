@@ -1,3 +1,9 @@
+# ===- mutate.py - Damaged models must not crash the importer ------------=== #
+#
+# Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#
+# ===--------------------------------------------------------------------=== #
 """Runs the importer on copies of a model with changed bytes.
 
 usage: mutate.py MODEL PROGRAM

@@ -31,8 +31,8 @@ struct Target {
 const Target *findTarget(llvm::StringRef name);
 
 /// Optimizes `module` and returns an object file, or assembly text.
-llvm::Expected<std::string> emitCode(llvm::Module &module,
-                                     const Target &target, bool assembly);
+llvm::Expected<std::string> emitCode(llvm::Module &module, const Target &target,
+                                     bool assembly);
 
 /// Code and constants, position-independent, and where functions start.
 struct Image {

@@ -100,7 +100,8 @@ llvm::Error checkRelocations(const ElfObject &object) {
           llvm::ELF::SHF_ALLOC))
       continue;
     for (llvm::object::RelocationRef relocation : section.relocations()) {
-      if (isRelative(object.getELFFile().getHeader().e_machine, relocation.getType()))
+      if (isRelative(object.getELFFile().getHeader().e_machine,
+                     relocation.getType()))
         continue;
       llvm::SmallString<32> type;
       relocation.getTypeName(type);
@@ -142,20 +143,14 @@ llvm::Error link(llvm::StringRef object, llvm::StringRef script,
                  llvm::StringRef output) {
   std::string objectPath = object.str(), outputPath = output.str();
   std::string scriptFlag = "--script=" + script.str();
-  const char *arguments[] = {"ld.lld",
-                             "-static",
-                             "--entry=0",
-                             "--build-id=none",
-                             "--threads=1",
-                             "--no-gnu-unique",
-                             scriptFlag.c_str(),
-                             objectPath.c_str(),
-                             "-o",
-                             outputPath.c_str()};
+  const char *arguments[] = {
+      "ld.lld",      "-static",         "--entry=0",        "--build-id=none",
+      "--threads=1", "--no-gnu-unique", scriptFlag.c_str(), objectPath.c_str(),
+      "-o",          outputPath.c_str()};
   std::string messages;
   llvm::raw_string_ostream stream(messages);
-  lld::Result result = lld::lldMain(arguments, stream, stream,
-                                    {{lld::Gnu, &lld::elf::link}});
+  lld::Result result =
+      lld::lldMain(arguments, stream, stream, {{lld::Gnu, &lld::elf::link}});
   if (result.retCode != 0)
     return refuse("lld: %s", messages.c_str());
   return llvm::Error::success();
@@ -189,8 +184,7 @@ llvm::Expected<Image> readImage(llvm::StringRef path) {
 } // namespace
 
 llvm::Expected<Image> flatten(llvm::StringRef object) {
-  auto parsed =
-      ElfObject::create(llvm::MemoryBufferRef(object, "kernels"));
+  auto parsed = ElfObject::create(llvm::MemoryBufferRef(object, "kernels"));
   if (!parsed)
     return parsed.takeError();
   if (llvm::Error error = check(*parsed))

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// LLVM's O3 with no library functions: a loop that copies must not become a call
-// of memcpy, because images call nothing.
+// LLVM's O3 with no library functions: a loop that copies must not become a
+// call of memcpy, because images call nothing.
 //
 //===----------------------------------------------------------------------===//
 
@@ -81,8 +81,8 @@ static void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
       .run(module, modules);
 }
 
-llvm::Expected<std::string> emitCode(llvm::Module &module,
-                                     const Target &target, bool assembly) {
+llvm::Expected<std::string> emitCode(llvm::Module &module, const Target &target,
+                                     bool assembly) {
   std::string problems;
   llvm::raw_string_ostream problemStream(problems);
   if (llvm::verifyModule(module, &problemStream))

@@ -44,11 +44,11 @@ llvm::cl::opt<std::string> symbols("symbols",
 llvm::cl::opt<std::string> targetName("target", llvm::cl::init("x86-64-v3"),
                                       llvm::cl::desc("Instruction-set level"),
                                       llvm::cl::cat(category));
-llvm::cl::opt<Emit> emit(
-    "emit", llvm::cl::init(Emit::image), llvm::cl::desc("What to write"),
-    llvm::cl::values(clEnumValN(Emit::image, "image", "machine code"),
-                     clEnumValN(Emit::assembly, "asm", "assembly text")),
-    llvm::cl::cat(category));
+llvm::cl::opt<Emit>
+    emit("emit", llvm::cl::init(Emit::image), llvm::cl::desc("What to write"),
+         llvm::cl::values(clEnumValN(Emit::image, "image", "machine code"),
+                          clEnumValN(Emit::assembly, "asm", "assembly text")),
+         llvm::cl::cat(category));
 
 llvm::Error writeFile(llvm::StringRef path, llvm::StringRef contents) {
   std::error_code error;

@@ -206,12 +206,9 @@ int compile(const Options &options, const char *argv0) {
   OwningOpRef<ModuleOp> module = session.load(options.input, import);
   if (!module)
     return 1;
-  if (options.emit == Emit::Mlir && options.output != "-") {
-    std::string folder = options.output + ".weights";
-    if (std::error_code error = llvm::sys::fs::create_directories(folder))
-      return fail("cannot create '" + folder + "': " + error.message());
-    WeightStore::get(session.context()).setOutputDirectory(folder);
-  }
+  if (options.emit == Emit::Mlir && options.output != "-")
+    WeightStore::get(session.context())
+        .setOutputDirectory(options.output + ".weights");
   std::vector<LayerSummary> layers;
   if (failed(session.run(*module, *pipeline, &layers)))
     return 1;

@@ -138,17 +138,13 @@ LogicalResult placeWeights(ModuleOp module, const fs::path &modelFolder,
           weight, stored, cast<RankedTensorType>(weight.getType()));
       if (failed(tensor))
         return failure();
-      fs::create_directories(weightsFolder, error);
-      if (error)
-        return weight.emitError("cannot be written: cannot make the folder '")
-               << weightsFolder.string() << "': " << error.message();
       store.setOutputDirectory(weightsFolder.string());
       FailureOr<StoredWeight> written =
           store.writeStored(weight.getLoc(), *tensor);
       if (failed(written))
         return failure();
       hash = written->sha256;
-      file = relative(weightsFolder / written->file);
+      file = written->file;
     } else {
       file = relative(modelFolder / file);
     }

@@ -56,7 +56,8 @@ struct Options {
       cl::value_desc("inputs.npz")};
   cl::opt<std::string> weightsDirectory{
       "weights-dir",
-      cl::desc("Folder that new weights are written to (default: they stay in "
+      cl::desc("Folder that new weights are written to (default: the output "
+               "file's name with .weights; without such a file they stay in "
                "memory)"),
       cl::value_desc("folder")};
 };
@@ -76,6 +77,8 @@ void configureWeights(MLIRContext *context, const Options &options) {
   store.setRoot(folder.empty() ? "." : folder);
   if (!options.weightsDirectory.empty())
     store.setOutputDirectory(options.weightsDirectory);
+  else if (options.output != "-" && options.interpret.empty())
+    store.setOutputDirectory(options.output + ".weights");
 }
 
 int run(const Options &options, DialectRegistry &registry) {

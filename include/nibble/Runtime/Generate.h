@@ -95,7 +95,9 @@ private:
 };
 
 struct GenerateOptions {
-  uint64_t maxTokens = 0; ///< 0: until the end token or a full context
+  /// 0: until the end token or a full context. With an empty prompt the start
+  /// token, though never printed, counts as the first.
+  uint64_t maxTokens = 0;
   SamplingOptions sampling;
 };
 

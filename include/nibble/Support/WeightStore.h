@@ -47,8 +47,9 @@ public:
   /// Folder that relative paths of stored weights resolve against (the folder
   /// of the module file); NIBBLE_WEIGHTS in the environment is tried next.
   void setRoot(llvm::StringRef directory);
-  /// Folder that new tensors are written to, as `<sha256>` files. Without one
-  /// they stay in memory under the file name `memory:<sha256>`.
+  /// Folder that new tensors are written to, as `<sha256>` files, made when the
+  /// first one is; it stands beside the module that will refer to it. Without
+  /// one they stay in memory under the file name `memory:<sha256>`.
   void setOutputDirectory(llvm::StringRef directory);
 
   /// The tensor behind stored bytes of `type`: mapped, not copied. Errors go to

@@ -11,6 +11,7 @@
 //            of the kernel's signature; dense row-major; never null. The bytes
 //            of weights are 64-byte aligned, those of other buffers too, save
 //            for entry inputs and outputs, which are aligned to their element.
+//            A result overlaps no other buffer of the call.
 //   scalars  one value per dimension symbol of the kernel.
 //   begin, end  the tasks to do, a part of [0, tasks). Distinct tasks write
 //            distinct bytes, so any partition gives the same result.

@@ -57,7 +57,10 @@ private:
 /// is held back until its bytes are there, broken ones become U+FFFD.
 class TextStream {
 public:
-  explicit TextStream(const Tokenizer &tokenizer) : tokenizer(tokenizer) {}
+  /// `atStart` false: the ids continue a text, so that a space in front of the
+  /// first word is a space.
+  explicit TextStream(const Tokenizer &tokenizer, bool atStart = true)
+      : tokenizer(tokenizer), first(atStart) {}
   std::string push(int32_t id);
   /// What is still held back, as U+FFFD.
   std::string finish();
@@ -65,7 +68,7 @@ public:
 private:
   Tokenizer tokenizer;
   std::string pending;
-  bool first = true;
+  bool first;
 };
 
 } // namespace nibble

@@ -155,8 +155,7 @@ void KernelRun::runTasks(CpuKernel kernel) {
   }
   for (size_t parity : {1, 0})
     for (size_t i = parity; i < pieces.size(); i += 2)
-      kernel(buffers.data(), scalars.data(), pieces[i].first,
-             pieces[i].second);
+      kernel(buffers.data(), scalars.data(), pieces[i].first, pieces[i].second);
   const char *rounds = std::getenv("NIBBLE_BENCH");
   if (!rounds)
     return;
@@ -224,8 +223,7 @@ int print(const LoweredKernels &lowered, llvm::StringRef what,
   if (failed(image))
     return 1;
   llvm::outs() << llvm::StringRef(
-      reinterpret_cast<const char *>(image->bytes.data()),
-      image->bytes.size());
+      reinterpret_cast<const char *>(image->bytes.data()), image->bytes.size());
   return 0;
 }
 

@@ -388,6 +388,11 @@ def model_suite():
               "%s = qmodel.add %a, %b : ({0}, {1}) -> {r0}\n"
               "  %r0 = qmodel.multiply %s, %b : ({r0}, {1}) -> {r0}",
               (x + up) * up)
+    # A result that another one is computed from.
+    suite.add("results", [x, up],
+              "%r0 = qmodel.add %a, %b : ({0}, {1}) -> {r0}\n"
+              "  %r1 = qmodel.multiply %r0, %b : ({r0}, {1}) -> {r1}",
+              [x + up, (x + up) * up])
     table = suite.normal(10, 12)
     ids = np.array([[0, 9, -1], [-10, 3, 7]])
     for dtype in (np.int64, np.int32):

@@ -1,0 +1,24 @@
+// Ops without code are named, all of them, before anything is compiled.
+
+// RUN: not nibble-kernel-test %s llvm 2>&1 | FileCheck %s
+
+// CHECK: error: no CPU code for ONNX operator 'NonZero' yet
+qkernel.kernel @nonzero scalars [] args [["4"]] {
+^bb0(%a: tensor<4xf32>):
+  %0 = onnx.node "NonZero"(%a) {version = 13 : i64} : (tensor<4xf32>) -> tensor<1x?xi64>
+  qkernel.yield %0 : tensor<1x?xi64>
+}
+
+// CHECK: error: no CPU code for ONNX operator 'Frobnicate' yet
+qkernel.kernel @unknown scalars [] args [["4"]] {
+^bb0(%a: tensor<4xf32>):
+  %0 = onnx.node "Frobnicate"(%a) {version = 13 : i64} : (tensor<4xf32>) -> tensor<4xf32>
+  qkernel.yield %0 : tensor<4xf32>
+}
+
+// CHECK: error: no CPU code for these element types
+qkernel.kernel @complex scalars [] args [["4"]] {
+^bb0(%a: tensor<4xi4>):
+  %0 = onnx.node "Neg"(%a) {version = 13 : i64} : (tensor<4xi4>) -> tensor<4xi4>
+  qkernel.yield %0 : tensor<4xi4>
+}

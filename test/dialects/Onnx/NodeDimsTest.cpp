@@ -1,0 +1,206 @@
+//===- NodeDimsTest.cpp - Dimensions of the results of ONNX nodes ---------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Every case is a function body over %x : [batch, past + seq, 64] and
+// %y : [batch, seq, 64]; expectations were worked out by hand from the ONNX
+// specification.
+//
+//===----------------------------------------------------------------------===//
+
+#include "nibble/Support/Dims.h"
+#include "nibble/dialects/Onnx/Onnx.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Parser/Parser.h"
+#include "llvm/ADT/StringExtras.h"
+#include "gtest/gtest.h"
+
+using namespace mlir;
+using namespace nibble;
+
+namespace {
+
+std::string join(const std::optional<std::vector<DimExpr>> &dims) {
+  if (!dims)
+    return "?";
+  std::string result;
+  for (const DimExpr &dim : *dims)
+    result += (result.empty() ? "" : ", ") + dim.str();
+  return result;
+}
+
+/// Dimensions and elements of the last op's first result.
+struct Derived {
+  std::string shape, elements;
+};
+
+Derived derive(const std::string &body) {
+  MLIRContext context(MLIRContext::Threading::DISABLED);
+  context.loadDialect<func::FuncDialect, nibble::onnx::OnnxDialect>();
+  std::string text =
+      "func.func @main(%x: tensor<?x?x64xf32> {qmodel.dims = [\"batch\", "
+      "\"past + seq\", \"64\"]}, %y: tensor<?x?x64xf32> {qmodel.dims = "
+      "[\"batch\", \"seq\", \"64\"]}) {\n" +
+      body + "\n  return\n}\n";
+  context.allowUnregisteredDialects();
+  auto module = parseSourceString<ModuleOp>(text, &context);
+  if (!module)
+    return {"does not parse", ""};
+  auto function = *module->getOps<func::FuncOp>().begin();
+  DimsAnalysis dims;
+  if (failed(dims.run(function)))
+    return {"error", ""};
+  Operation *last = function.getBody().front().getTerminator()->getPrevNode();
+  const ValueDims &known = dims.of(last->getResult(0));
+  return {join(known.shape), join(known.elements)};
+}
+
+/// `onnx.constant` of integers.
+std::string constant(const std::string &name, std::vector<int64_t> values) {
+  std::string list;
+  for (int64_t value : values)
+    list += (list.empty() ? "" : ", ") + std::to_string(value);
+  return name + " = onnx.constant dense<[" + list + "]> : tensor<" +
+         std::to_string(values.size()) + "xi64>\n";
+}
+
+const char shapeOfX[] = "%s = onnx.node \"Shape\"(%x) {version = 17 : i64} : "
+                        "(tensor<?x?x64xf32>) -> tensor<3xi64>\n";
+
+TEST(NodeDims, ShapeGivesElements) {
+  EXPECT_EQ(derive(shapeOfX).elements, "batch, past + seq, 64");
+}
+
+TEST(NodeDims, ReshapeCopiesAndInfers) {
+  std::string body =
+      constant("%t", {0, 0, 8, -1}) +
+      "%r = onnx.node \"Reshape\"(%x, %t) {version = 17 : i64} : "
+      "(tensor<?x?x64xf32>, tensor<4xi64>) -> tensor<*xf32>";
+  EXPECT_EQ(derive(body).shape, "batch, past + seq, 8, 8");
+}
+
+TEST(NodeDims, ReshapeFlattensTokens) {
+  std::string body = constant("%t", {-1, 64}) +
+                     "%r = onnx.node \"Reshape\"(%y, %t) {version = 17 : i64} "
+                     ": (tensor<?x?x64xf32>, tensor<2xi64>) -> tensor<*xf32>";
+  EXPECT_EQ(derive(body).shape, "batch*seq, 64");
+}
+
+TEST(NodeDims, ReshapeRefusesTwoOpenDimensions) {
+  std::string body = constant("%t", {-1, -1}) +
+                     "%r = onnx.node \"Reshape\"(%y, %t) {version = 17 : i64} "
+                     ": (tensor<?x?x64xf32>, tensor<2xi64>) -> tensor<*xf32>";
+  EXPECT_EQ(derive(body).shape, "error");
+}
+
+TEST(NodeDims, ConcatAdds) {
+  EXPECT_EQ(derive("%r = onnx.node \"Concat\"(%x, %y) attributes {axis = 1 : "
+                   "i64} {version = 17 : i64} : (tensor<?x?x64xf32>, "
+                   "tensor<?x?x64xf32>) -> tensor<*xf32>")
+                .shape,
+            "batch, past + 2*seq, 64");
+}
+
+/// Slices dimension `axis` of %x.
+std::string slice(int64_t start, int64_t end, int64_t axis, int64_t step) {
+  return derive(constant("%a", {start}) + constant("%b", {end}) +
+                constant("%c", {axis}) + constant("%d", {step}) +
+                "%r = onnx.node \"Slice\"(%x, %a, %b, %c, %d) {version = 17 : "
+                "i64} : (tensor<?x?x64xf32>, tensor<1xi64>, tensor<1xi64>, "
+                "tensor<1xi64>, tensor<1xi64>) -> tensor<*xf32>")
+      .shape;
+}
+
+TEST(NodeDims, SliceClampsLikeNumpy) {
+  EXPECT_EQ(slice(0, 32, -1, 1), "batch, past + seq, 32");
+  EXPECT_EQ(slice(32, INT64_MAX, 2, 1), "batch, past + seq, 32");
+  EXPECT_EQ(slice(-10, INT64_MAX, 2, 1), "batch, past + seq, 10");
+  EXPECT_EQ(slice(0, -4, 2, 3), "batch, past + seq, 20");
+  EXPECT_EQ(slice(-1, INT64_MIN, 2, -1), "batch, past + seq, 64");
+  EXPECT_EQ(slice(62, 3, 2, -2), "batch, past + seq, 30");
+  EXPECT_EQ(slice(0, INT64_MAX, 1, 1), "batch, past + seq, 64");
+  EXPECT_EQ(slice(8, 4, 2, 1), "batch, past + seq, 0");
+}
+
+TEST(NodeDims, ExpandMaskIdiom) {
+  // PyTorch writes expand(-1, ...) as Where(shape == -1, ones, shape).
+  std::string body =
+      std::string(shapeOfX) + constant("%m", {-1, -1, -1}) +
+      constant("%o", {1, 1, 1}) +
+      "%e = onnx.node \"Equal\"(%s, %m) {version = 17 : i64} : "
+      "(tensor<3xi64>, tensor<3xi64>) -> tensor<3xi1>\n"
+      "%w = onnx.node \"Where\"(%e, %o, %s) {version = 17 : i64} : "
+      "(tensor<3xi1>, tensor<3xi64>, tensor<3xi64>) -> tensor<3xi64>";
+  EXPECT_EQ(derive(body).elements, "batch, past + seq, 64");
+}
+
+TEST(NodeDims, MatMulBroadcasts) {
+  std::string body =
+      "%t = onnx.node \"Transpose\"(%x) attributes {perm = [0, 2, 1]} {version "
+      "= 17 : i64} : (tensor<?x?x64xf32>) -> tensor<?x64x?xf32>\n"
+      "%r = onnx.node \"MatMul\"(%y, %t) {version = 17 : i64} : "
+      "(tensor<?x?x64xf32>, tensor<?x64x?xf32>) -> tensor<*xf32>";
+  EXPECT_EQ(derive(body).shape, "batch, seq, past + seq");
+}
+
+TEST(NodeDims, DifferentSymbolsDoNotBroadcast) {
+  EXPECT_EQ(derive("%r = onnx.node \"Add\"(%x, %y) {version = 17 : i64} : "
+                   "(tensor<?x?x64xf32>, tensor<?x?x64xf32>) -> tensor<*xf32>")
+                .shape,
+            "?");
+}
+
+TEST(NodeDims, SplitOfOpset18MayBeUneven) {
+  EXPECT_EQ(derive("%r:3 = onnx.node \"Split\"(%y) attributes {axis = 2 : i64, "
+                   "num_outputs = 3 : i64} {version = 18 : i64} : "
+                   "(tensor<?x?x64xf32>) -> (tensor<*xf32>, tensor<*xf32>, "
+                   "tensor<*xf32>)")
+                .shape,
+            "batch, seq, 22");
+}
+
+TEST(NodeDims, ReduceKeepsOrDrops) {
+  EXPECT_EQ(derive("%r = onnx.node \"ReduceMean\"(%y) attributes {axes = [-1]} "
+                   "{version = 17 : i64} : (tensor<?x?x64xf32>) -> "
+                   "tensor<*xf32>")
+                .shape,
+            "batch, seq, 1");
+  EXPECT_EQ(derive("%r = onnx.node \"ReduceMean\"(%y) attributes {axes = [0], "
+                   "keepdims = 0 : i64} {version = 17 : i64} : "
+                   "(tensor<?x?x64xf32>) -> tensor<*xf32>")
+                .shape,
+            "seq, 64");
+}
+
+TEST(NodeDims, PresentIsPastPlusAdded) {
+  std::string body =
+      constant("%t", {0, 0, 8, 8}) +
+      "%k = onnx.node \"Reshape\"(%y, %t) {version = 23 : i64} : "
+      "(tensor<?x?x64xf32>, tensor<4xi64>) -> tensor<?x?x8x8xf32>\n"
+      "%c = onnx.node \"Transpose\"(%k) attributes {perm = [0, 2, 1, 3]} "
+      "{version = 23 : i64} : (tensor<?x?x8x8xf32>) -> tensor<?x8x?x8xf32>\n"
+      "%n = onnx.none\n"
+      "%a:2 = onnx.node \"Attention\"(%y, %y, %y, %n, %c, %c) attributes "
+      "{q_num_heads = 8 : i64, kv_num_heads = 8 : i64} {version = 23 : i64} : "
+      "(tensor<?x?x64xf32>, tensor<?x?x64xf32>, tensor<?x?x64xf32>, none, "
+      "tensor<?x8x?x8xf32>, tensor<?x8x?x8xf32>) -> (tensor<*xf32>, "
+      "tensor<*xf32>)\n"
+      "%s = onnx.node \"Shape\"(%a#1) {version = 23 : i64} : (tensor<*xf32>) "
+      "-> tensor<4xi64>";
+  EXPECT_EQ(derive(body).elements, "batch, 8, 2*seq, 8");
+}
+
+TEST(NodeDims, UnknownOperatorsStayOpen) {
+  EXPECT_EQ(derive("%r = onnx.node \"Strange\"(%y) {version = 17 : i64} : "
+                   "(tensor<?x?x64xf32>) -> tensor<?xf32>")
+                .shape,
+            "?");
+}
+
+} // namespace

@@ -1,0 +1,72 @@
+// RUN: split-file %s %t
+// RUN: quant-opt %t/layers.mlir --qmodel-outline-layers | FileCheck %s
+// RUN: quant-opt %t/layers.mlir --qmodel-outline-layers --qmodel-outline-layers | FileCheck %s
+// RUN: quant-opt %t/alone.mlir --qmodel-outline-layers --remarks-filter='.*' --remark-format=emitRemark 2>&1 | FileCheck %s --check-prefix=ALONE
+
+//--- layers.mlir
+// Two layers of two segments each. The second result leaves the function and
+// does not keep the stream from being cut; the mask becomes an argument, the
+// shape and the weights are copied into the layers.
+
+// CHECK-LABEL: func.func @main
+// CHECK: %[[M:.*]] = onnx.node "Cos"(%arg1)
+// CHECK: %[[X:.*]] = qmodel.embedding "embed"
+// CHECK-NEXT: %[[A:.*]]:2 = call @layer_0(%[[X]], %[[M]])
+// CHECK-NEXT: %[[B:.*]]:2 = call @layer_1(%[[A]]#0, %[[M]])
+// CHECK: %[[Y:.*]] = qmodel.linear "head" %[[B]]#0,
+// CHECK: return %[[Y]], %[[A]]#1, %[[B]]#1
+
+// CHECK-LABEL: func.func private @layer_0
+// CHECK-SAME: %arg0: tensor<?x4xf32> {qmodel.dims = ["n", "4"]}, %arg1: tensor<?x4xf32> {qmodel.dims = ["n", "4"]}
+// CHECK: qmodel.dim_tensor ["n", "4"]
+// CHECK: qmodel.linear "0/a" %{{.*}} : 
+// CHECK: qmodel.linear "0/b"
+// CHECK: return
+
+// CHECK-LABEL: func.func private @layer_1
+// CHECK: qmodel.load @w1
+// CHECK: qmodel.linear "1/a"
+// CHECK: qmodel.linear "1/b"
+
+qmodel.weight @table : tensor<4x4xf32> = dense<1.0> : tensor<4x4xf32>
+qmodel.weight @w0 : tensor<4x4xf32> = dense<1.0> : tensor<4x4xf32>
+qmodel.weight @w1 : tensor<4x4xf32> = dense<1.0> : tensor<4x4xf32>
+qmodel.weight @h : tensor<4x4xf32> = dense<1.0> : tensor<4x4xf32>
+func.func @main(%ids: tensor<?xi64> {qmodel.dims = ["n"]}, %angles: tensor<?x4xf32> {qmodel.dims = ["n", "4"]})
+    -> (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) {
+  %mask = onnx.node "Cos"(%angles) {version = 16 : i64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %shape = qmodel.dim_tensor ["n", "4"] : tensor<2xi64>
+  %t = qmodel.load @table : tensor<4x4xf32>
+  %x0 = qmodel.embedding "embed" %t, %ids : (tensor<4x4xf32>, tensor<?xi64>) -> tensor<?x4xf32>
+  %w0 = qmodel.load @w0 : tensor<4x4xf32>
+  %a0 = qmodel.linear "0/a" %x0, %w0 : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %r0 = onnx.node "Reshape"(%a0, %shape) {version = 16 : i64} : (tensor<?x4xf32>, tensor<2xi64>) -> tensor<?x4xf32>
+  %m0 = qmodel.multiply %r0, %mask : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %x1 = qmodel.add %x0, %m0 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %b0 = qmodel.linear "0/b" %x1, %w0 : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %c0 = qmodel.activation silu %b0 : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %x2 = qmodel.add %x1, %c0 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %w1 = qmodel.load @w1 : tensor<4x4xf32>
+  %a1 = qmodel.linear "1/a" %x2, %w1 : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %r1 = onnx.node "Reshape"(%a1, %shape) {version = 16 : i64} : (tensor<?x4xf32>, tensor<2xi64>) -> tensor<?x4xf32>
+  %m1 = qmodel.multiply %r1, %mask : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %x3 = qmodel.add %x2, %m1 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %b1 = qmodel.linear "1/b" %x3, %w1 : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %c1 = qmodel.activation silu %b1 : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %x4 = qmodel.add %x3, %c1 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %h = qmodel.load @h : tensor<4x4xf32>
+  %y = qmodel.linear "head" %x4, %h : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  return %y, %a0, %a1 : tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>
+}
+
+//--- alone.mlir
+// ALONE: no repeated layers: the whole model is one layer
+// ALONE: func.func @main
+// ALONE-NOT: call
+qmodel.weight @w : tensor<4x4xf32> = dense<1.0> : tensor<4x4xf32>
+func.func @main(%x: tensor<?x4xf32> {qmodel.dims = ["n", "4"]}) -> tensor<?x4xf32> {
+  %w = qmodel.load @w : tensor<4x4xf32>
+  %a = qmodel.linear "a" %x, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %y = qmodel.activation silu %a : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
+}

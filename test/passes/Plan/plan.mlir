@@ -1,0 +1,51 @@
+// What the options decide, layer by layer.
+
+// RUN: quant-opt %s --qmodel-plan | FileCheck %s --check-prefixes=CHECK,DEFAULT
+// RUN: quant-opt %s --qmodel-plan='bits=8 group=0 symmetric=true grid=narrow rounding=half_away' | FileCheck %s --check-prefixes=CHECK,CHANNEL
+// RUN: quant-opt %s --qmodel-plan='include=mlp' | FileCheck %s --check-prefixes=CHECK,INCLUDE
+// RUN: quant-opt %s --qmodel-plan='exclude=up$' | FileCheck %s --check-prefixes=CHECK,EXCLUDE
+// RUN: quant-opt %s --qmodel-plan='include=mlp exclude=up' | FileCheck %s --check-prefixes=CHECK,BOTH
+// RUN: quant-opt %s --qmodel-plan='bits=3 head-bits=8 embedding-bits=4' | FileCheck %s --check-prefixes=CHECK,HEAD
+
+// A plan replaces what was planned before, and twice is once.
+// RUN: quant-opt %s --qmodel-plan='bits=2 head-bits=2' --qmodel-plan | FileCheck %s --check-prefixes=CHECK,DEFAULT
+// RUN: quant-opt %s --qmodel-plan -o %t.once
+// RUN: quant-opt %s --qmodel-plan --qmodel-plan -o %t.twice
+// RUN: cmp %t.once %t.twice
+
+// CHECK-LABEL: func.func @main
+func.func @main(%ids: tensor<?xi64>, %table: tensor<16x8xf32>, %up: tensor<12x8xf32>, %down: tensor<8x12xf32>, %q: tensor<8x8xf32>) -> tensor<?x16xf32> {
+  // CHECK: qmodel.embedding "tokens"
+  // DEFAULT-SAME: {plan = #qmodel.keep<"embedding; ask with embedding-bits">}
+  // CHANNEL-SAME: {plan = #qmodel.keep<"embedding; ask with embedding-bits">}
+  // INCLUDE-SAME: {plan = #qmodel.keep<"not included by 'mlp'">}
+  // HEAD-SAME: {plan = #qmodel.plan<weight = <bits = 4, group = 32, symmetric = false, grid = minmax, rounding = half_even>>}
+  %x = qmodel.embedding "tokens" %table, %ids : (tensor<16x8xf32>, tensor<?xi64>) -> tensor<?x8xf32>
+  // CHECK: qmodel.linear "attention/q"
+  // DEFAULT-SAME: {plan = #qmodel.plan<weight = <bits = 4, group = 32, symmetric = false, grid = minmax, rounding = half_even>>}
+  // CHANNEL-SAME: {plan = #qmodel.plan<weight = <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_away>>}
+  // INCLUDE-SAME: {plan = #qmodel.keep<"not included by 'mlp'">}
+  // EXCLUDE-SAME: {plan = #qmodel.plan<
+  // BOTH-SAME: {plan = #qmodel.keep<"not included by 'mlp'">}
+  // HEAD-SAME: bits = 3,
+  %0 = qmodel.linear "attention/q" %x, %q : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+  // CHECK: qmodel.linear "mlp/up"
+  // DEFAULT-SAME: {plan = #qmodel.plan<
+  // INCLUDE-SAME: {plan = #qmodel.plan<
+  // EXCLUDE-SAME: {plan = #qmodel.keep<"excluded by 'up$'">}
+  // BOTH-SAME: {plan = #qmodel.keep<"excluded by 'up'">}
+  %1 = qmodel.linear "mlp/up" %0, %up : (tensor<?x8xf32>, tensor<12x8xf32>) -> tensor<?x12xf32>
+  // CHECK: qmodel.linear "mlp/down"
+  // DEFAULT-SAME: {plan = #qmodel.plan<
+  // INCLUDE-SAME: {plan = #qmodel.plan<
+  // EXCLUDE-SAME: {plan = #qmodel.plan<
+  // BOTH-SAME: {plan = #qmodel.plan<
+  %2 = qmodel.linear "mlp/down" %1, %down : (tensor<?x12xf32>, tensor<8x12xf32>) -> tensor<?x8xf32>
+  // As many outputs as the embedding has entries: the output head.
+  // CHECK: qmodel.linear "head"
+  // DEFAULT-SAME: {plan = #qmodel.keep<"output head; ask with head-bits">}
+  // CHANNEL-SAME: {plan = #qmodel.keep<"output head; ask with head-bits">}
+  // HEAD-SAME: {plan = #qmodel.plan<weight = <bits = 8, group = 32, symmetric = false, grid = minmax, rounding = half_even>>}
+  %3 = qmodel.linear "head" %2, %table : (tensor<?x8xf32>, tensor<16x8xf32>) -> tensor<?x16xf32>
+  return %3 : tensor<?x16xf32>
+}
