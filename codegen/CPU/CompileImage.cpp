@@ -108,13 +108,10 @@ LogicalResult HelperRun::writeBitcode(const llvm::Module &module) {
 
 LogicalResult HelperRun::failed(const llvm::Twine &what) {
   bitcode.kept = true;
-  InFlightDiagnostic diagnostic = emitError(location)
-                                  << "code generation for " << target
-                                  << " failed: " << what;
-  diagnostic.attachNote() << "to reproduce: " << helper
-                          << " --target=" << target << " " << bitcode.path
-                          << " -o out.img --symbols out.json";
-  return diagnostic;
+  return emitError(location)
+         << "code generation for " << target << " failed: " << what
+         << "; to reproduce: " << helper << " --target=" << target << " "
+         << bitcode.path << " -o out.img --symbols out.json";
 }
 
 LogicalResult HelperRun::run(const llvm::Module &module, bool emitAssembly) {

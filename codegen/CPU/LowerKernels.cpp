@@ -73,7 +73,8 @@ bool isLeaf(Operation *op) {
 class KernelLowering {
 public:
   KernelLowering(qkernel::KernelOp kernel, ModuleOp target)
-      : source(kernel), target(target), builder(OpBuilder::atBlockEnd(target.getBody())),
+      : source(kernel), target(target),
+        builder(OpBuilder::atBlockEnd(target.getBody())),
         location(kernel.getLoc()) {}
 
   LogicalResult run(KernelSignature &signature);
@@ -102,6 +103,12 @@ private:
 LogicalResult KernelLowering::check() {
   bool ok = true;
   for (Operation &op : sourceBlock()) {
+    auto constant = dyn_cast<onnx::ConstantOp>(op);
+    if (constant && !isa<DenseElementsAttr>(constant.getValue())) {
+      op.emitError("expects a dense literal in a kernel; larger constants are "
+                   "weights");
+      ok = false;
+    }
     if (isLeaf(&op))
       continue;
     if (!findLowering(&op)) {

@@ -246,6 +246,7 @@ private:
     return Status::success();
   }
 
+  // R10: index checks name integer inputs.
   Status checkIndexChecks(const EntryPoint &entry) {
     for (const IndexCheck &check : entry.checks) {
       if (check.input >= entry.inputs.size())

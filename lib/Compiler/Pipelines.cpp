@@ -39,8 +39,8 @@ const std::vector<RecipeEntry> &table() {
   static const std::vector<RecipeEntry> entries = {
       {{"float32", "nothing quantized"}, 0, 0, false, ""},
       {{"w8a16-rtn", "8-bit weights, one scale per output channel, symmetric "
-                     "(narrow grid, codes -127..127), half-even"},
-       8, 0, true, "narrow"},
+                     "(minmax grid, codes -128..127), half-even"},
+       8, 0, true, "minmax"},
       {{"w4a16-rtn", "4-bit weights in groups of 32, asymmetric (minmax grid), "
                      "half-even"},
        4, 32, false, "minmax"},

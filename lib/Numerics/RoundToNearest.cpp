@@ -63,7 +63,7 @@ static int64_t groupColumns(int64_t group, int64_t columns) {
 
 namespace {
 
-/// Quantizes the blocks of one matrix one after another.
+/// Quantizes the rows of one matrix; rows of different bytes may run at once.
 class NearestRounder {
 public:
   NearestRounder(const IntegerScheme &scheme, int64_t rows, int64_t columns,
@@ -82,11 +82,12 @@ public:
   }
 
   Status quantizeRow(int64_t row, std::span<const double> values) {
+    std::vector<double> padded;
     for (int64_t g = 0; g < groups; ++g) {
       int64_t first = g * group;
       int64_t count = std::min(group, columns - first);
       std::span<const double> block = values.subspan(first, count);
-      BlockParameters parameters = parametersOf(block);
+      BlockParameters parameters = parametersOf(block, padded);
       float scale = static_cast<float>(parameters.scale);
       if (!std::isfinite(scale))
         return Status::error("expects weights whose scale fits in float32, got "
@@ -109,7 +110,8 @@ public:
   QuantizedMatrix take() { return std::move(result); }
 
 private:
-  BlockParameters parametersOf(std::span<const double> block) {
+  BlockParameters parametersOf(std::span<const double> block,
+                               std::vector<double> &padded) const {
     if (static_cast<int64_t>(block.size()) == group)
       return blockParameters(scheme, block);
     // A short block stands for one padded with zeros. One zero at its end
@@ -124,29 +126,50 @@ private:
   QuantizedMatrix result;
   std::span<std::byte> codes, zeros;
   std::span<float> scales;
-  std::vector<double> padded;
 };
+
+Status quantizeRows(const Tensor &weight, NearestRounder &rounder,
+                    int64_t begin, int64_t end, std::vector<double> &values) {
+  for (int64_t row = begin; row < end; ++row) {
+    loadRow(weight, row, values);
+    for (size_t column = 0; column < values.size(); ++column)
+      if (!std::isfinite(values[column]))
+        return notFinite(row, column, values[column]);
+    if (Status status = rounder.quantizeRow(row, values); !status.isOk())
+      return status;
+  }
+  return Status::success();
+}
 
 } // namespace
 
 Expected<QuantizedMatrix>
 nibble::quantizeToNearest(const Tensor &weight, int64_t group,
-                          const IntegerScheme &scheme) {
+                          const IntegerScheme &scheme, ThreadPool *pool) {
   if (Status status = scheme.validate(); !status.isOk())
     return status;
   if (Status status = checkWeight(weight); !status.isOk())
     return status;
   int64_t rows = weight.shape()[0], columns = weight.shape()[1];
   NearestRounder rounder(scheme, rows, columns, groupColumns(group, columns));
-  std::vector<double> values(columns);
-  for (int64_t row = 0; row < rows; ++row) {
-    loadRow(weight, row, values);
-    for (int64_t column = 0; column < columns; ++column)
-      if (!std::isfinite(values[column]))
-        return notFinite(row, column, values[column]);
-    if (Status status = rounder.quantizeRow(row, values); !status.isOk())
-      return status;
-  }
+  // Eight rows of any width fill whole bytes, so that tasks share none.
+  constexpr int64_t taskRows = 8;
+  int64_t tasks = (rows + taskRows - 1) / taskRows;
+  std::vector<Status> problems(tasks);
+  auto quantizeTasks = [&](int64_t begin, int64_t end) {
+    std::vector<double> values(columns);
+    for (int64_t task = begin; task < end; ++task)
+      problems[task] = quantizeRows(weight, rounder, task * taskRows,
+                                    std::min((task + 1) * taskRows, rows),
+                                    values);
+  };
+  if (pool)
+    pool->parallelFor(tasks, quantizeTasks);
+  else
+    quantizeTasks(0, tasks);
+  for (Status &problem : problems)
+    if (!problem.isOk())
+      return problem;
   return rounder.take();
 }
 

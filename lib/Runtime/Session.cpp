@@ -34,6 +34,9 @@ namespace {
 /// hand work to another thread; they run on the caller alone.
 constexpr int64_t smallStepBytes = 32 * 1024;
 
+/// More than any machine has cores; a typing error should not start a million.
+constexpr unsigned maxThreads = 1024;
+
 /// What pointers to tensors without elements refer to: kernels never see null.
 alignas(bufferAlignment) std::byte nothing[bufferAlignment];
 

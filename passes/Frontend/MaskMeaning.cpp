@@ -121,6 +121,9 @@ std::optional<double> filling(Value value) {
   auto literal = dyn_cast_or_null<DenseElementsAttr>(node.attribute("value"));
   if (!literal)
     return 0;
+  if (!literal.isSplat() ||
+      !isa<FloatType, IntegerType>(literal.getElementType()))
+    return std::nullopt;
   if (isa<FloatType>(literal.getElementType())) {
     APFloat number = literal.getSplatValue<APFloat>();
     bool losesInfo;
@@ -142,6 +145,8 @@ MaskFactor isNotNegative(DimExpr difference) {
 //===----------------------------------------------------------------------===//
 
 std::optional<DimExpr> MaskReader::integer(Value value) {
+  if (++steps > maxSteps)
+    return std::nullopt;
   const ValueDims &known = dims.of(value);
   if (known.elements && !known.elements->empty() &&
       llvm::all_equal(*known.elements))
@@ -150,7 +155,7 @@ std::optional<DimExpr> MaskReader::integer(Value value) {
     if (std::abs(*scalar) < double(int64_t(1) << 53) &&
         *scalar == std::floor(*scalar))
       return DimExpr(int64_t(*scalar));
-  auto node = value.getDefiningOp<onnx::NodeOp>();
+  onnx::NodeOp node = wellFormedNode(value.getDefiningOp());
   if (!node)
     return std::nullopt;
   auto operand = [&](unsigned index) -> std::optional<DimExpr> {
@@ -195,9 +200,11 @@ std::optional<DimExpr> MaskReader::integer(Value value) {
 
 std::optional<MaskFactors> MaskReader::bit(Value value, StringRef compare,
                                            double scalar, bool negated) {
+  if (++steps > maxSteps)
+    return std::nullopt;
   if (rankOf(value) < 1 || rankOf(value) > maxRank)
     return std::nullopt;
-  auto node = value.getDefiningOp<onnx::NodeOp>();
+  onnx::NodeOp node = wellFormedNode(value.getDefiningOp());
   if (node) {
     if (std::optional<Renaming> renaming = renamingOf(node)) {
       auto inner = bit(node.input(0), compare, scalar, negated);
@@ -261,10 +268,12 @@ std::optional<MaskFactors> MaskReader::triangle(onnx::NodeOp node,
 }
 
 std::optional<MaskFactors> MaskReader::condition(Value value, bool negated) {
+  if (++steps > maxSteps)
+    return std::nullopt;
   if (std::optional<double> constant = filling(value))
     return (*constant != 0) != negated ? std::optional(MaskFactors())
                                        : std::nullopt;
-  auto node = value.getDefiningOp<onnx::NodeOp>();
+  onnx::NodeOp node = wellFormedNode(value.getDefiningOp());
   if (!node)
     return bit(value, "", 0, negated);
   if (std::optional<Renaming> renaming = renamingOf(node)) {
@@ -323,8 +332,10 @@ std::optional<AdditiveMask> MaskReader::scaledCondition(onnx::NodeOp node) {
 }
 
 std::optional<AdditiveMask> MaskReader::additive(Value value) {
+  if (++steps > maxSteps)
+    return std::nullopt;
   value = throughFloatCasts(value);
-  auto node = value.getDefiningOp<onnx::NodeOp>();
+  onnx::NodeOp node = wellFormedNode(value.getDefiningOp());
   if (!node)
     return std::nullopt;
   if (std::optional<Renaming> renaming = renamingOf(node)) {

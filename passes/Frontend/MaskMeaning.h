@@ -54,6 +54,7 @@ struct AdditiveMask {
   double hidden;
 };
 
+/// Reads the masks of one attention.
 class MaskReader {
 public:
   explicit MaskReader(const DimsAnalysis &dims) : dims(dims) {}
@@ -73,6 +74,9 @@ private:
   std::optional<AdditiveMask> scaledCondition(onnx::NodeOp node);
 
   const DimsAnalysis &dims;
+  /// Values looked at. Operands that are shared could multiply without end.
+  unsigned steps = 0;
+  static constexpr unsigned maxSteps = 1000;
 };
 
 } // namespace nibble::frontend

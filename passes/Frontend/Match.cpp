@@ -7,11 +7,13 @@
 
 #include "Match.h"
 
+#include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "mlir/IR/Iterators.h"
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/IR/TypeUtilities.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSwitch.h"
 
 #include <cmath>
 
@@ -23,8 +25,53 @@ namespace nibble::frontend {
 // Nodes and constants
 //===----------------------------------------------------------------------===//
 
+/// How many operands a type cannot do without.
+static unsigned requiredOperands(StringRef opType) {
+  return llvm::StringSwitch<unsigned>(opType)
+      .Cases({"Add",
+              "Sub",
+              "Mul",
+              "Div",
+              "Pow",
+              "MatMul",
+              "Gemm",
+              "And",
+              "Or",
+              "Equal",
+              "Less",
+              "LessOrEqual",
+              "Greater",
+              "GreaterOrEqual",
+              "Gather",
+              "Reshape",
+              "Expand",
+              "Tile",
+              "LayerNormalization",
+              "RMSNormalization",
+              "SimplifiedLayerNormalization",
+              "BiasGelu"},
+             2)
+      .Cases({"Where", "Range", "SkipLayerNormalization",
+              "SkipSimplifiedLayerNormalization"},
+             3)
+      .Default(1);
+}
+
+onnx::NodeOp wellFormedNode(Operation *op) {
+  auto node = dyn_cast_or_null<onnx::NodeOp>(op);
+  if (!node || node->getNumResults() == 0 || rankOf(node->getResult(0)) < 0)
+    return nullptr;
+  unsigned required = requiredOperands(node.getOpType());
+  if (node->getNumOperands() < required)
+    return nullptr;
+  for (Value operand : node->getOperands().take_front(required))
+    if (rankOf(operand) < 0)
+      return nullptr;
+  return node;
+}
+
 onnx::NodeOp nodeOf(Value value, StringRef opType) {
-  auto node = value ? value.getDefiningOp<onnx::NodeOp>() : nullptr;
+  onnx::NodeOp node = wellFormedNode(value ? value.getDefiningOp() : nullptr);
   if (!node || !node.is(opType) || node->getResult(0) != value)
     return nullptr;
   return node;
@@ -235,7 +282,7 @@ qmodel::LoadOp loadPermuted(OpBuilder &builder, Value value,
     if (std::optional<SmallVector<int64_t>> list =
             transpose.intsAttribute("perm"))
       permutation = *list;
-    if (permutation.size() != order.size())
+    if (permutation.size() != order.size() || !isPermutationVector(permutation))
       return nullptr;
     compose(permutation);
     value = source;

@@ -25,6 +25,10 @@
 
 namespace nibble::frontend {
 
+/// `op` if it is a node that has the operands its type needs, all of them and
+/// the first result tensors of known rank; else null. What a pattern may look
+/// at without asking.
+onnx::NodeOp wellFormedNode(mlir::Operation *op);
 /// The ai.onnx node of `opType` whose first result is `value`, or null.
 onnx::NodeOp nodeOf(mlir::Value value, llvm::StringRef opType);
 /// Whether `node` is `opType` of com.microsoft.

@@ -23,6 +23,7 @@
 #include "nibble/passes/Frontend/Passes.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Utils/IndexingUtils.h"
 
 #include <cmath>
 
@@ -67,12 +68,12 @@ struct MaskOperands {
 
 class AttentionMatcher {
 public:
-  explicit AttentionMatcher(const DimsAnalysis &dims)
-      : dims(dims), reader(dims) {}
+  explicit AttentionMatcher(const DimsAnalysis &dims) : dims(dims) {}
   LogicalResult raise(onnx::NodeOp node, OpBuilder &builder);
 
 private:
-  std::optional<Scores> scoresOf(Value value);
+  /// `depth` counts the ops passed: operands that are shared could multiply.
+  std::optional<Scores> scoresOf(Value value, unsigned depth = 0);
   /// The keys [batch, heads, total, d] that were transposed.
   Value transposedBack(Value transposed, onnx::NodeOp node, OpBuilder &builder);
   Value throughReshapedTranspose(Value transposed);
@@ -87,7 +88,6 @@ private:
   Value bitTensor(const MaskBit &bit, onnx::NodeOp node, OpBuilder &builder);
 
   const DimsAnalysis &dims;
-  MaskReader reader;
   /// Key masks that were made: layers share them.
   SmallVector<std::pair<MaskBit, Value>> made;
 };
@@ -124,26 +124,29 @@ Value withoutScale(Value value, double &scale) {
   }
 }
 
-std::optional<Scores> AttentionMatcher::scoresOf(Value value) {
+std::optional<Scores> AttentionMatcher::scoresOf(Value value, unsigned depth) {
+  constexpr unsigned maxDepth = 8;
+  if (depth > maxDepth)
+    return std::nullopt;
   value = throughFloatCasts(value);
   if (onnx::NodeOp product = nodeOf(value, "MatMul")) {
     Scores scores{product->getOperand(0), product->getOperand(1), 1, {}};
     return scores;
   }
   if (auto part = scaled(value)) {
-    std::optional<Scores> inner = scoresOf(part->first);
+    std::optional<Scores> inner = scoresOf(part->first, depth + 1);
     // A scale of masked scores scales the mask too.
     if (!inner || !inner->masks.empty())
       return std::nullopt;
     inner->scale *= part->second;
     return inner;
   }
-  auto node = value.getDefiningOp<onnx::NodeOp>();
+  onnx::NodeOp node = wellFormedNode(value.getDefiningOp());
   if (!node)
     return std::nullopt;
   if (node.is("Add"))
     return eitherWay(node, [&](Value a, Value b) {
-      std::optional<Scores> inner = scoresOf(a);
+      std::optional<Scores> inner = scoresOf(a, depth + 1);
       if (inner)
         inner->masks.push_back({b, Value(), false, 0, node});
       return inner;
@@ -155,7 +158,7 @@ std::optional<Scores> AttentionMatcher::scoresOf(Value value) {
           scalarOf(node->getOperand(inverted ? 1 : 2));
       if (!hidden || *hidden > replacingMask)
         continue;
-      std::optional<Scores> inner = scoresOf(kept);
+      std::optional<Scores> inner = scoresOf(kept, depth + 1);
       if (inner)
         inner->masks.push_back(
             {Value(), node->getOperand(0), inverted, *hidden, node});
@@ -198,7 +201,7 @@ Value AttentionMatcher::transposedBack(Value transposed, onnx::NodeOp node,
   SmallVector<int64_t> permutation = {0, 1, 3, 2};
   if (onnx::NodeOp transpose = nodeOf(transposed, "Transpose"))
     if (auto given = transpose.intsAttribute("perm");
-        given && given->size() == 4) {
+        given && given->size() == 4 && isPermutationVector(*given)) {
       transposed = transpose->getOperand(0);
       permutation = *given;
       std::swap(permutation[2], permutation[3]);
@@ -219,14 +222,14 @@ Value AttentionMatcher::transposedBack(Value transposed, onnx::NodeOp node,
 /// d] is repeated to [batch, kv * n, total, d]; else `value`.
 Value AttentionMatcher::withoutRepetition(Value value) {
   onnx::NodeOp merge = nodeOf(value, "Reshape");
-  auto repeat =
-      merge ? merge.input(0).getDefiningOp<onnx::NodeOp>() : onnx::NodeOp();
+  onnx::NodeOp repeat =
+      merge ? wellFormedNode(merge.input(0).getDefiningOp()) : nullptr;
   if (!repeat)
     return value;
   bool same = repeat.is("Concat") && llvm::all_equal(repeat->getOperands());
   if (!repeat.is("Expand") && !repeat.is("Tile") && !same)
     return value;
-  auto split = repeat.input(0).getDefiningOp<onnx::NodeOp>();
+  onnx::NodeOp split = wellFormedNode(repeat.input(0).getDefiningOp());
   if (!split || !(split.is("Unsqueeze") || split.is("Reshape")))
     return value;
   Value x = split.input(0);
@@ -288,6 +291,7 @@ LogicalResult AttentionMatcher::readMasks(const Scores &scores,
                                           MaskOperands &masks,
                                           OpBuilder &builder) {
   bool taken = false;
+  MaskReader reader(dims);
   for (const MaskTerm &term : scores.masks) {
     std::optional<AdditiveMask> mask;
     if (term.added) {
@@ -453,12 +457,14 @@ LogicalResult AttentionMatcher::raise(onnx::NodeOp node, OpBuilder &builder) {
 struct RaiseAttention : impl::RaiseAttentionBase<RaiseAttention> {
   void runOnOperation() override {
     for (auto function : getOperation().getOps<func::FuncOp>()) {
+      if (function.isExternal())
+        continue;
       DimsAnalysis dims;
       if (failed(dims.run(function)))
         return signalPassFailure();
       AttentionMatcher matcher(dims);
       rewriteInOrder(function, [&](Operation *op, OpBuilder &builder) {
-        if (auto node = dyn_cast<onnx::NodeOp>(op))
+        if (onnx::NodeOp node = wellFormedNode(op))
           (void)matcher.raise(node, builder);
       });
     }

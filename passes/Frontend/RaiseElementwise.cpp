@@ -49,7 +49,12 @@ struct Product {
   SmallVector<Value> factors;
 };
 
+/// No activation has more; shared operands could multiply without end.
+constexpr size_t maxFactors = 8;
+
 void collect(Value value, Product &product) {
+  if (product.factors.size() > maxFactors)
+    return;
   if (std::optional<double> scalar = scalarOf(value)) {
     product.coefficient *= *scalar;
     return;
@@ -213,7 +218,7 @@ llvm::DenseSet<Operation *> elementwiseNodes(func::FuncOp function,
                                              const DimsAnalysis &dims) {
   llvm::DenseSet<Operation *> found;
   function.walk([&](onnx::NodeOp node) {
-    if (!node.is("Add") && !node.is("Mul"))
+    if (!wellFormedNode(node) || (!node.is("Add") && !node.is("Mul")))
       return;
     Value a = node->getOperand(0), b = node->getOperand(1);
     Type type = node->getResult(0).getType();
@@ -271,10 +276,12 @@ struct RaiseElementwise : impl::RaiseElementwiseBase<RaiseElementwise> {
   void runOnOperation() override {
     LayerIds ids(getOperation());
     for (auto function : getOperation().getOps<func::FuncOp>()) {
+      if (function.isExternal())
+        continue;
       // Activations before sums and products: a GELU's parts must not be taken
       // one by one.
       rewriteInOrder(function, [&](Operation *op, OpBuilder &builder) {
-        auto node = dyn_cast<onnx::NodeOp>(op);
+        onnx::NodeOp node = wellFormedNode(op);
         if (node && failed(raiseProduct(node, builder)) &&
             failed(raiseOperator(node, builder)))
           (void)raiseGather(node, ids, builder);

@@ -48,6 +48,12 @@ FailureOr<LinearParts> takeWeight(onnx::NodeOp node, bool transposed,
     return decline(node, passName,
                    "expects a weight of rank 2, got rank " +
                        Twine(rankOf(weight)));
+  Value x = node->getOperand(0);
+  std::optional<int64_t> width = staticDim(x, -1);
+  if (!isFloat(x) || (width && width != staticDim(weight, transposed ? 1 : 0)))
+    return decline(node, passName,
+                   "expects a float operand as wide as the "
+                   "weight has inputs");
   auto load = source.getDefiningOp<qmodel::LoadOp>();
   std::string id = ids.make(node, load ? load.getWeight() : StringRef());
   LinearParts parts;
@@ -145,7 +151,7 @@ struct RaiseLinear : impl::RaiseLinearBase<RaiseLinear> {
     LayerIds ids(getOperation());
     for (auto function : getOperation().getOps<func::FuncOp>())
       rewriteInOrder(function, [&](Operation *op, OpBuilder &builder) {
-        auto node = dyn_cast<onnx::NodeOp>(op);
+        onnx::NodeOp node = wellFormedNode(op);
         if (!node)
           return;
         if (failed(raiseMatMul(node, ids, builder)) &&

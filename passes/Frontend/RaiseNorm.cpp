@@ -260,7 +260,8 @@ FailureOr<llvm::DenseSet<Operation *>> fittingSkips(func::FuncOp function) {
   if (failed(dims.run(function)))
     return failure();
   function.walk([&](onnx::NodeOp node) {
-    if (isSkip(node) && sameShape(dims, node.input(0), node.input(1)))
+    if (isSkip(node) && wellFormedNode(node) &&
+        sameShape(dims, node.input(0), node.input(1)))
       fitting.insert(node);
   });
   return fitting;
@@ -302,19 +303,21 @@ LogicalResult raiseSkip(onnx::NodeOp node,
 struct RaiseNorm : impl::RaiseNormBase<RaiseNorm> {
   void runOnOperation() override {
     for (auto function : getOperation().getOps<func::FuncOp>()) {
+      if (function.isExternal())
+        continue;
       FailureOr<llvm::DenseSet<Operation *>> skips = fittingSkips(function);
       if (failed(skips))
         return signalPassFailure();
       // Gains first: a norm with a gain contains one without.
       rewriteInOrder(function, [&](Operation *op, OpBuilder &builder) {
-        auto node = dyn_cast<onnx::NodeOp>(op);
+        onnx::NodeOp node = wellFormedNode(op);
         if (node && failed(raiseWithGain(node, builder)) &&
             failed(takeBias(node, builder)) &&
             failed(raiseOperator(node, builder)))
           (void)raiseSkip(node, *skips, builder);
       });
       rewriteInOrder(function, [&](Operation *op, OpBuilder &builder) {
-        if (auto node = dyn_cast<onnx::NodeOp>(op))
+        if (onnx::NodeOp node = wellFormedNode(op))
           (void)raiseWithoutGain(node, builder);
       });
     }

@@ -119,12 +119,14 @@ std::optional<LastSlice> RopeMatcher::slice(Value value) {
 }
 
 std::optional<LastSlice> RopeMatcher::split(Value value) {
-  auto node = value.getDefiningOp<onnx::NodeOp>();
+  onnx::NodeOp node = wellFormedNode(value.getDefiningOp());
   if (!node || !node.is("Split"))
     return std::nullopt;
   Value source = node->getOperand(0);
   if (fromFront(node.intAttribute("axis", 0), rankOf(source)) !=
       rankOf(source) - 1)
+    return std::nullopt;
+  if (!staticDim(source, -1))
     return std::nullopt;
   int64_t start = 0;
   for (Value part : node->getResults()) {
@@ -278,12 +280,14 @@ LogicalResult RopeMatcher::raisePartial(onnx::NodeOp node, OpBuilder &builder) {
 struct RaiseRope : impl::RaiseRopeBase<RaiseRope> {
   void runOnOperation() override {
     for (auto function : getOperation().getOps<func::FuncOp>()) {
+      if (function.isExternal())
+        continue;
       DimsAnalysis dims;
       if (failed(dims.run(function)))
         return signalPassFailure();
       RopeMatcher matcher(dims);
       rewriteInOrder(function, [&](Operation *op, OpBuilder &builder) {
-        auto node = dyn_cast<onnx::NodeOp>(op);
+        onnx::NodeOp node = wellFormedNode(op);
         if (node && failed(matcher.raise(node, builder)))
           (void)matcher.raisePartial(node, builder);
       });

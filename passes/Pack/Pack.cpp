@@ -76,6 +76,8 @@ struct Pack : nibble::impl::PackBase<Pack> {
 private:
   /// Ids end here: what the layers were goes into a side table.
   void recordLayers() {
+    if (getOperation()->hasAttr("qkernel.layers"))
+      return; // packed before: most ids are gone
     Builder builder(&getContext());
     SmallVector<Attribute> table;
     for (const LayerSummary &layer : summarizeLayers(getOperation()))

@@ -15,6 +15,7 @@
 #include "nibble/passes/Quantize/Summary.h"
 
 #include "nibble/Numerics/RoundToNearest.h"
+#include "nibble/Support/Threads.h"
 #include "nibble/Support/WeightStore.h"
 #include "nibble/dialects/QModel/QModel.h"
 
@@ -109,7 +110,8 @@ private:
     if (failed(weight))
       return failure();
     Expected<QuantizedMatrix> matrix =
-        quantizeToNearest(*weight, scheme.getGroup(), integerScheme(scheme));
+        quantizeToNearest(*weight, scheme.getGroup(), integerScheme(scheme),
+                          &threadPool(&getContext()));
     if (!matrix)
       return load.emitOpError("cannot quantize: ") << matrix.status().message();
     bool literal = isa<DenseElementsAttr>(weightOf(load).getValue());

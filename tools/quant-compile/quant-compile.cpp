@@ -14,6 +14,7 @@
 #include "nibble/Compiler/Pipelines.h"
 #include "nibble/Compiler/Register.h"
 #include "nibble/Compiler/Session.h"
+#include "nibble/Support/Threads.h"
 #include "nibble/Support/WeightStore.h"
 #include "nibble/codegen/CPU/Kernels.h"
 #include "nibble/codegen/Emit/EmitBundle.h"
@@ -41,6 +42,7 @@ struct Options {
   Recipe recipe;
   Emit emit = Emit::Bundle;
   bool printPipeline = false, quiet = false;
+  unsigned threads = 0;
 };
 
 int fail(const std::string &message) {
@@ -132,6 +134,9 @@ void declare(CLI::App &app, Options &options) {
                  "JSON file: every layer, its scheme and bits");
   app.add_flag("--print-pipeline", options.printPipeline,
                "print what the recipe stands for, and stop");
+  app.add_option("--threads", options.threads,
+                 "threads to work with (default: one per core); the result "
+                 "does not depend on it");
   app.add_flag("-q,--quiet", options.quiet, "no table of layers");
   std::string list = "Recipes:\n";
   for (const RecipeInfo &recipe : recipes())

@@ -8,6 +8,7 @@
 #ifndef NIBBLE_NUMERICS_ROUNDTONEAREST_H
 #define NIBBLE_NUMERICS_ROUNDTONEAREST_H
 
+#include "nibble/Base/ThreadPool.h"
 #include "nibble/Numerics/Grid.h"
 
 namespace nibble {
@@ -25,8 +26,10 @@ struct QuantizedMatrix {
 /// range of the awq grid is widened to contain 0 when the group is short, as
 /// padding would). group <= 0 or >= columns: one group per row. Codes come from
 /// float64 scales. Error if the weight holds a NaN or an infinity.
+/// `pool`, if given, shares the rows out; the result does not depend on it.
 Expected<QuantizedMatrix> quantizeToNearest(const Tensor &weight, int64_t group,
-                                            const IntegerScheme &scheme);
+                                            const IntegerScheme &scheme,
+                                            ThreadPool *pool = nullptr);
 
 /// scale * (code - zero) in float32 order: (float(code) - float(zero)) * scale.
 /// `zeros` may be null. Result [rows, columns] float32.

@@ -40,7 +40,7 @@ def Onnx_NodeOp : Onnx_Op<"node", [
     `version` that the model imports. Absent optional operands are
     `onnx.none`. Attributes keep their ONNX names; integers are `i64`, floats
     `f32`, strings strings, lists array attributes, tensors dense literals.
-    Subgraphs (If, Loop, Scan) are regions in the order of their attributes.
+    Subgraphs (If, Loop, Scan) are regions, ordered by attribute name.
 
     Known operators are free of side effects except those that draw random
     numbers; unknown ones are assumed to have them.

@@ -1,0 +1,64 @@
+// What cannot become a program is refused, with what to do.
+
+// RUN: quant-opt %s --nibble-lower --verify-diagnostics --split-input-file
+
+// expected-error @+1 {{expects a bound for every dimension, got none for 'batch', 'seq'; give them with --dim NAME=MIN..MAX, for instance --dim batch=1..512}}
+func.func @main(%x: tensor<?x?xf32> {qmodel.dims = ["batch", "seq"]}) -> tensor<?x?xf32> {
+  %0 = onnx.node "Neg"(%x) {version = 13 : i64} : (tensor<?x?xf32>) -> tensor<?x?xf32>
+  return %0 : tensor<?x?xf32>
+}
+
+// -----
+
+func.func @data_dependent(%x: tensor<4xf32>) -> tensor<1x?xi64> {
+  // expected-error @+1 {{has a result whose shape depends on data: 'tensor<1x?xi64>'; only shapes that follow from the inputs' dimensions compile}}
+  %0 = onnx.node "NonZero"(%x) {version = 13 : i64} : (tensor<4xf32>) -> tensor<1x?xi64>
+  return %0 : tensor<1x?xi64>
+}
+
+// -----
+
+func.func @control_flow(%c: tensor<i1>, %x: tensor<4xf32>) -> tensor<4xf32> {
+  // expected-error @+1 {{expects straight-line code, got a region; control flow does not compile yet}}
+  %0 = onnx.node "If"(%c) {version = 16 : i64} : (tensor<i1>) -> tensor<4xf32> {
+    onnx.yield %x : tensor<4xf32>
+  }, {
+    onnx.yield %x : tensor<4xf32>
+  }
+  return %0 : tensor<4xf32>
+}
+
+// -----
+
+// expected-error @+1 {{expects an entry point to lower, got none}}
+module {
+}
+
+// -----
+
+// expected-error @+1 {{expects layers that do not call themselves}}
+func.func @recursion(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %0 = call @layer(%x) : (tensor<4xf32>) -> tensor<4xf32>
+  return %0 : tensor<4xf32>
+}
+func.func private @layer(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %0 = call @layer(%x) : (tensor<4xf32>) -> tensor<4xf32>
+  return %0 : tensor<4xf32>
+}
+
+// -----
+
+func.func @external_layer(%x: tensor<4xf32>) -> tensor<4xf32> {
+  // expected-error @+1 {{expects a callee of one block in the module}}
+  %0 = call @layer(%x) : (tensor<4xf32>) -> tensor<4xf32>
+  return %0 : tensor<4xf32>
+}
+func.func private @layer(%x: tensor<4xf32>) -> tensor<4xf32>
+
+// -----
+
+// expected-error @+1 {{expects tensors of numbers, got 'none'}}
+func.func @no_tensor(%x: none) -> tensor<4xf32> {
+  %0 = onnx.constant dense<1.0> : tensor<4xf32>
+  return %0 : tensor<4xf32>
+}
