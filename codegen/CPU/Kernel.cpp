@@ -269,6 +269,37 @@ Value Kernel::unsupported(Operation *op, const llvm::Twine &why) {
                        : code.f32());
 }
 
+/// ONNX nodes come from files: the lowerings rely on these counts.
+static void setOperandCounts(LoweringTable &table) {
+  for (const char *name : {"Add",
+                           "Sub",
+                           "Mul",
+                           "Div",
+                           "Mod",
+                           "Pow",
+                           "Equal",
+                           "Less",
+                           "LessOrEqual",
+                           "Greater",
+                           "GreaterOrEqual",
+                           "And",
+                           "Or",
+                           "Xor",
+                           "BitwiseAnd",
+                           "BitwiseOr",
+                           "BitwiseXor",
+                           "Gather",
+                           "GatherElements",
+                           "GatherND",
+                           "MatMul",
+                           "Gemm",
+                           "CumSum",
+                           "LayerNormalization"})
+    table[std::string("onnx.") + name].operands = 2;
+  for (const char *name : {"Where", "Range", "OneHot"})
+    table[std::string("onnx.") + name].operands = 3;
+}
+
 const Lowering *findLowering(Operation *op) {
   static const LoweringTable table = [] {
     LoweringTable result;
@@ -280,6 +311,7 @@ const Lowering *findLowering(Operation *op) {
     addEmbeddingLowerings(result);
     addAttentionLowerings(result);
     addPackedLinearLowerings(result);
+    setOperandCounts(result);
     return result;
   }();
   std::string key = op->getName().getStringRef().str();

@@ -34,7 +34,7 @@ namespace nibble::cpu {
 using Index = llvm::ArrayRef<Value>;
 using Shape = std::vector<DimExpr>;
 
-/// A tensor in memory, or one that is computed where it is read.
+/// The kernel that is being written: its dimensions, its tensors, its code.
 class Kernel {
 public:
   Kernel(Code code, const DimsAnalysis &dims) : code(code), dims(dims) {}
@@ -106,6 +106,9 @@ struct Lowering {
 
   DimExpr (*tasks)(Kernel &, mlir::Operation *) = nullptr;
   void (*task)(Kernel &, mlir::Operation *, Value task) = nullptr;
+
+  /// Operands that an ONNX node must have; what follows is optional.
+  unsigned operands = 1;
 };
 
 /// By op name; ONNX nodes by "onnx." and their type.

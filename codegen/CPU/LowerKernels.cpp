@@ -63,6 +63,17 @@ bool hasSupportedTypes(Operation *op) {
          llvm::all_of(op->getResultTypes(), supported);
 }
 
+bool hasRequiredOperands(Operation *op) {
+  auto node = dyn_cast<onnx::NodeOp>(op);
+  if (!node)
+    return true;
+  unsigned count = findLowering(op)->operands;
+  return node.getInputs().size() >= count &&
+         llvm::none_of(node.getInputs().take_front(count), [](Value operand) {
+           return isa<NoneType>(operand.getType());
+         });
+}
+
 /// Ops that only name values, in kernel bodies.
 bool isLeaf(Operation *op) {
   return isa<onnx::ConstantOp, onnx::NoneOp, qmodel::DimTensorOp,
@@ -118,6 +129,10 @@ LogicalResult KernelLowering::check() {
       else
         error << "'" << op.getName() << "'";
       error << " yet";
+      ok = false;
+    } else if (!hasRequiredOperands(&op)) {
+      op.emitError("expects ") << findLowering(&op)->operands
+                               << " operands, or more, that are not absent";
       ok = false;
     } else if (!hasSupportedTypes(&op)) {
       op.emitError("no CPU code for these element types: expects float16 to "
@@ -303,7 +318,8 @@ LogicalResult convertToLlvm(ModuleOp module) {
 } // namespace
 
 bool hasCpuLowering(Operation *op) {
-  return isLeaf(op) || (findLowering(op) && hasSupportedTypes(op));
+  return isLeaf(op) ||
+         (findLowering(op) && hasRequiredOperands(op) && hasSupportedTypes(op));
 }
 
 FailureOr<LoweredKernels> lowerKernels(ModuleOp module) {

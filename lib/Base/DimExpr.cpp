@@ -413,7 +413,10 @@ DimExpr DimExpr::min(const DimExpr &a, const DimExpr &b) {
 //===----------------------------------------------------------------------===//
 
 bool DimExpr::operator==(const DimExpr &other) const {
-  return Node::compare(*this, other) == 0;
+  // Nothing is known of an invalid expression, so none equals another: equal
+  // dimensions may be taken for one.
+  return node->poison.empty() && other.node->poison.empty() &&
+         Node::compare(*this, other) == 0;
 }
 
 bool DimExpr::operator<(const DimExpr &other) const {

@@ -10,6 +10,7 @@
 #include "nibble/Compiler/Register.h"
 #include "nibble/Support/Dims.h"
 #include "nibble/Support/WeightStore.h"
+#include "nibble/dialects/QModel/QModel.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/Diagnostics.h"
@@ -23,6 +24,7 @@
 #include "llvm/Support/Path.h"
 
 #include <charconv>
+#include <filesystem>
 
 using namespace mlir;
 using namespace nibble;
@@ -84,6 +86,8 @@ CompilerSession::CompilerSession()
   registerAllDialects(registry);
   mlirContext.appendDialectRegistry(registry);
   mlirContext.loadAllAvailableDialects();
+  // A module in an error message would bury the message.
+  mlirContext.printOpOnDiagnostic(false);
   mlirContext.getDiagEngine().registerHandler([](Diagnostic &diagnostic) {
     if (diagnostic.getSeverity() == DiagnosticSeverity::Remark)
       return failure();
@@ -94,8 +98,10 @@ CompilerSession::CompilerSession()
 
 OwningOpRef<ModuleOp> CompilerSession::load(const std::string &path,
                                             const ImportOptions &options) {
-  StringRef folder = llvm::sys::path::parent_path(path);
-  WeightStore::get(context()).setRoot(folder.empty() ? "." : folder);
+  folder = llvm::sys::path::parent_path(path).str();
+  if (folder.empty())
+    folder = ".";
+  WeightStore::get(context()).setRoot(folder);
   Location here = UnknownLoc::get(context());
   if (!llvm::sys::fs::exists(path)) {
     emitError(here) << "cannot open '" << path << "': no such file";
@@ -117,6 +123,26 @@ OwningOpRef<ModuleOp> CompilerSession::load(const std::string &path,
     (*module)->setAttr(boundsAttrName, bounds.getDictionary(context()));
   }
   return module;
+}
+
+void CompilerSession::relocateWeights(ModuleOp module,
+                                      const std::string &output) {
+  namespace fs = std::filesystem;
+  fs::path target = fs::path(output).parent_path();
+  if (target.empty())
+    target = ".";
+  for (auto weight : module.getOps<qmodel::WeightOp>()) {
+    auto stored = dyn_cast<qmodel::StoredAttr>(weight.getValue());
+    // Weights made by passes lie beside the output already.
+    fs::path source = stored ? fs::path(folder) / stored.getFile().str() : "";
+    std::error_code error;
+    if (!stored || !fs::exists(source, error))
+      continue;
+    fs::path file = fs::proximate(source, target, error);
+    weight.setValueAttr(qmodel::StoredAttr::get(
+        context(), error ? fs::absolute(source, error).string() : file.string(),
+        stored.getOffset(), stored.getBytes(), stored.getSha256()));
+  }
 }
 
 LogicalResult CompilerSession::run(ModuleOp module, const std::string &pipeline,

@@ -426,9 +426,24 @@ Expected<GenerateResult> Generator::generate(std::string_view prompt,
 
   start = std::chrono::steady_clock::now();
   Sampler sampler(options.sampling);
+  int32_t id = 0;
   while (true) {
+    if (options.maxTokens != 0 &&
+        result.generatedTokens + contributed >= options.maxTokens) {
+      result.reason = StopReason::MaxTokens;
+      break;
+    }
+    if (result.generatedTokens > 0) {
+      if (model.length() >= model.capacity()) {
+        result.reason = StopReason::ContextFull;
+        break;
+      }
+      logits = model.append({&id, 1});
+      if (!logits)
+        return logits.status();
+    }
     // Models pad their vocabulary with rows that no token has.
-    int32_t id = sampler.choose(
+    id = sampler.choose(
         logits->first(std::min(logits->size(), tokenizer.size())));
     if (id == tokenizer.endId()) {
       result.reason = StopReason::EndOfSequence;
@@ -440,17 +455,6 @@ Expected<GenerateResult> Generator::generate(std::string_view prompt,
       result.reason = StopReason::Callback;
       break;
     }
-    if (result.generatedTokens + contributed == options.maxTokens) {
-      result.reason = StopReason::MaxTokens;
-      break;
-    }
-    if (model.length() >= model.capacity()) {
-      result.reason = StopReason::ContextFull;
-      break;
-    }
-    logits = model.append({&id, 1});
-    if (!logits)
-      return logits.status();
   }
   result.generateSeconds = secondsSince(start);
   if (result.reason != StopReason::Callback)

@@ -79,8 +79,18 @@ TEST(Generate, ContinuesPrompts) {
   for (bool withCache : {false, true}) {
     Model model(withCache);
     for (const char *prompt : {"", "a", "abc", "ponm", "ghijkl"})
-      EXPECT_EQ(model.generate(prompt, greedy(9)), expectedText(prompt, 9))
+      EXPECT_EQ(model.generate(prompt, greedy(9)),
+                expectedText(prompt, *prompt ? 9 : 8))
           << "'" << prompt << "', cache " << withCache;
+  }
+}
+
+TEST(Generate, CountsTheStartTokenOfAnEmptyPrompt) {
+  Model model(/*withCache=*/true);
+  for (uint64_t count : {1, 2, 3}) {
+    EXPECT_EQ(model.generate("", greedy(count)), expectedText("", count - 1));
+    EXPECT_EQ(model.result.generatedTokens, count - 1);
+    EXPECT_EQ(model.result.reason, StopReason::MaxTokens);
   }
 }
 

@@ -45,12 +45,15 @@ struct Options {
   unsigned threads = 0;
 };
 
-int fail(const std::string &message) {
+/// Exit codes: 1 bad input or work that failed, 2 wrong usage.
+int fail(const std::string &message, int code = 1) {
   llvm::errs() << "error: " << message << "\n";
-  return 1;
+  return code;
 }
 
-int fail(const Status &status) { return fail(status.message()); }
+int fail(const Status &status, int code = 1) {
+  return fail(status.message(), code);
+}
 
 /// A program that is installed beside this one.
 std::string sibling(const char *argv0, const char *name) {
@@ -193,7 +196,7 @@ int writeResult(ModuleOp module, const Options &options, const char *argv0) {
 int compile(const Options &options, const char *argv0) {
   nibble::Expected<std::string> pipeline = recipePipeline(options.recipe);
   if (!pipeline)
-    return fail(pipeline.status());
+    return fail(pipeline.status(), 2);
   if (options.printPipeline) {
     llvm::outs() << *pipeline << "\n";
     return 0;
@@ -201,11 +204,12 @@ int compile(const Options &options, const char *argv0) {
   for (const std::string &target : options.targets)
     if (!llvm::is_contained(cpuTargets(), target))
       return fail("expects a target of " +
-                  llvm::join(cpuTargets(), ", ") + "; got '" + target + "'");
+                  llvm::join(cpuTargets(), ", ") + "; got '" + target + "'",
+                  2);
   ImportOptions import;
   for (const std::string &dim : options.dims)
     if (Status status = parseDim(dim, import.bounds); !status.isOk())
-      return fail(status);
+      return fail(status, 2);
 
   CompilerSession session;
   OwningOpRef<ModuleOp> module = session.load(options.input, import);
@@ -217,6 +221,8 @@ int compile(const Options &options, const char *argv0) {
   std::vector<LayerSummary> layers;
   if (failed(session.run(*module, *pipeline, &layers)))
     return 1;
+  if (options.emit == Emit::Mlir && options.output != "-")
+    session.relocateWeights(*module, options.output);
   if (int code = writeResult(*module, options, argv0))
     return code;
   if (!options.report.empty())

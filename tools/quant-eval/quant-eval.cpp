@@ -255,6 +255,8 @@ int run(const Options &options) {
   if (std::isnan(score->nats))
     return fail("expects logits that are numbers, got NaN");
   print(options, *score);
+  if (std::fflush(stdout) != 0 || !std::cout.flush())
+    return fail("cannot write to standard output");
   return 0;
 }
 

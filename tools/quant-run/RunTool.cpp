@@ -95,8 +95,9 @@ void addOptions(CLI::App &app, RunOptions &options, bool ownBundle) {
       ->type_name("TEXT")
       ->group(group);
   app.add_option("--max-tokens", options.generation.maxTokens,
-                 "most tokens to write (default 0: until the model ends the "
-                 "text or its context is full)")
+                 "most tokens to write; without a prompt the start token "
+                 "counts as one (default 0: until the model ends the text or "
+                 "its context is full)")
       ->type_name("N")
       ->group(group);
   SamplingOptions &sampling = options.generation.sampling;

@@ -61,6 +61,7 @@ public:
   static DimExpr max(const DimExpr &a, const DimExpr &b);
   static DimExpr min(const DimExpr &a, const DimExpr &b);
 
+  /// Never true of an invalid expression.
   bool operator==(const DimExpr &other) const;
   bool operator!=(const DimExpr &other) const { return !(*this == other); }
   bool operator<(const DimExpr &other) const;

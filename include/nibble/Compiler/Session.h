@@ -41,6 +41,10 @@ public:
   mlir::OwningOpRef<mlir::ModuleOp> load(const std::string &path,
                                          const ImportOptions &options);
 
+  /// Stored weights are named as seen from the folder of the loaded module; names
+  /// them as seen from the folder of `output`, where the module is to be written.
+  void relocateWeights(mlir::ModuleOp module, const std::string &output);
+
   /// Runs a textual pipeline `builtin.module(...)`. `layers`, if given,
   /// receives the layers as they stood when packing began.
   mlir::LogicalResult run(mlir::ModuleOp module, const std::string &pipeline,
@@ -48,6 +52,7 @@ public:
 
 private:
   mlir::MLIRContext mlirContext;
+  std::string folder; ///< of the loaded module
 };
 
 /// Prints a diagnostic to stderr: notes and further lines first, so that the

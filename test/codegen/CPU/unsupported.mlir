@@ -22,3 +22,11 @@ qkernel.kernel @complex scalars [] args [["4"]] {
   %0 = onnx.node "Neg"(%a) {version = 13 : i64} : (tensor<4xi4>) -> tensor<4xi4>
   qkernel.yield %0 : tensor<4xi4>
 }
+
+// CHECK: error: expects 2 operands, or more, that are not absent
+qkernel.kernel @operands scalars [] args [["4"]] {
+^bb0(%a: tensor<4xf32>):
+  %n = onnx.none
+  %0 = onnx.node "Add"(%a, %n) {version = 13 : i64} : (tensor<4xf32>, none) -> tensor<4xf32>
+  qkernel.yield %0 : tensor<4xf32>
+}

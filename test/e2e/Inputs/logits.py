@@ -1,6 +1,7 @@
-"""Compares a compiled model's logits with PyTorch's.
+"""Compares a model's logits with PyTorch's.
 
 usage: logits.py BUNDLE [--past] [-- OPTION...]     OPTIONs go to quant-run
+       logits.py MODULE.mlir [--past] [-- OPTION...]    ... or to quant-opt
 
 Without --past, all 24 tokens at once. With --past, 16 tokens and then 8 single
 steps, each of which gets the `present` tensors of the one before: what a cache
@@ -21,10 +22,16 @@ root = pathlib.Path(__file__).resolve().parents[3]
 reference = np.load(root / "examples" / "stories260K" / "reference.npz")
 
 
-def run(bundle, inputs, options):
-    """One run of quant-run: the outputs by name."""
+def run(model, inputs, options):
+    """One run of quant-run, or of the interpreter: the outputs by name."""
+    interprets = model.endswith(".mlir")
     with tempfile.TemporaryDirectory() as folder:
-        command = ["quant-run", bundle, "-o", f"{folder}/out.npz", *options]
+        program = "quant-opt" if interprets else "quant-run"
+        command = [program, model, "-o", f"{folder}/out.npz", *options]
+        if interprets:
+            np.savez(f"{folder}/in.npz", **inputs)
+            command += [f"--interpret={folder}/in.npz"]
+            inputs = {}
         for number, (name, array) in enumerate(inputs.items()):
             np.save(f"{folder}/{number}.npy", array)
             command += ["--input", f"{name}={folder}/{number}.npy"]

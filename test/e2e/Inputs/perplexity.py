@@ -1,13 +1,17 @@
-"""usage: perplexity.py EXPECTED TOLERANCE COMMAND...
+"""usage: perplexity.py SETTING TOLERANCE COMMAND...
 
 Fails unless the command, a quant-eval, prints one line `perplexity: X` with X
-within TOLERANCE of EXPECTED."""
+within TOLERANCE of what oracle_perplexity.json has for SETTING."""
 
+import json
+import pathlib
 import re
 import subprocess
 import sys
 
-expected, tolerance = map(float, sys.argv[1:3])
+oracle = pathlib.Path(__file__).with_name("oracle_perplexity.json")
+expected = json.loads(oracle.read_text())["perplexity"][sys.argv[1]]
+tolerance = float(sys.argv[2])
 output = subprocess.run(
     sys.argv[3:], check=True, stdout=subprocess.PIPE, text=True
 ).stdout
