@@ -120,11 +120,10 @@ FailureOr<Tensor> nibble::qmodel::readWeight(Operation *where, Attribute value,
                     {stored.getFile().str(), stored.getOffset(),
                      stored.getBytes(), stored.getSha256().str()},
                     type, verify);
-  FailureOr<Tensor> tensor = tensorFromLiteral(value);
-  if (failed(tensor))
+  if (!isa<DenseElementsAttr>(value))
     return where->emitOpError("expects a dense literal or #qmodel.stored, got ")
            << value;
-  return tensor;
+  return tensorFromLiteral(value);
 }
 
 FailureOr<Attribute> nibble::qmodel::writeWeight(Location where,

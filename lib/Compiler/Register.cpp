@@ -7,6 +7,7 @@
 
 #include "nibble/Compiler/Register.h"
 
+#include "nibble/Compiler/Passes.h"
 #include "nibble/Compiler/Pipelines.h"
 #include "nibble/dialects/Onnx/Onnx.h"
 #include "nibble/dialects/QKernel/QKernel.h"
@@ -37,6 +38,7 @@ void nibble::registerAllPasses() {
   registerNibblePackPasses();
   registerNibbleLowerPasses();
   registerNibbleReferencePasses();
+  registerNibbleCompilerPasses();
   registerPipelines();
   mlir::registerTransformsPasses();
 }

@@ -21,6 +21,7 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
@@ -497,6 +498,20 @@ static FailureOr<std::vector<Tensor>> runFunction(func::FuncOp function,
   return runBlock(function.front(), pointers, dims, observer);
 }
 
+/// Fails if a call leads back to a function in `active`: it would never end.
+static LogicalResult checkCalls(func::FuncOp function,
+                                llvm::SetVector<Operation *> &active) {
+  if (!active.insert(function))
+    return function.emitOpError("expects a function that does not call itself");
+  WalkResult walked = function.walk([&](func::CallOp call) {
+    auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
+        call, call.getCalleeAttr());
+    return WalkResult(callee ? checkCalls(callee, active) : success());
+  });
+  active.pop_back();
+  return failure(walked.wasInterrupted());
+}
+
 FailureOr<NamedTensors> nibble::interpret(ModuleOp module, StringRef entry,
                                           const NamedTensors &inputs,
                                           const Observer &observer) {
@@ -507,6 +522,9 @@ FailureOr<NamedTensors> nibble::interpret(ModuleOp module, StringRef entry,
   if (!function)
     return emitError(module.getLoc()) << "expects a function or a program '"
                                       << entry << "' to interpret, found none";
+  llvm::SetVector<Operation *> active;
+  if (failed(checkCalls(function, active)))
+    return failure();
   std::vector<Tensor> arguments;
   SmallVector<std::string> missing;
   for (unsigned i = 0; i < function.getNumArguments(); ++i) {

@@ -105,6 +105,14 @@ FailureOr<ValueDims> argumentDims(Operation *function, unsigned index,
 LogicalResult DimsAnalysis::run(Operation *function) {
   if (returned.contains(function))
     return success();
+  if (!active.insert(function).second)
+    return function->emitOpError("expects a function that does not call itself");
+  LogicalResult result = runOnFunction(function);
+  active.erase(function);
+  return result;
+}
+
+LogicalResult DimsAnalysis::runOnFunction(Operation *function) {
   if (function->getNumRegions() != 1 || function->getRegion(0).empty())
     return function->emitOpError("expects a body to derive dimensions from");
   Block &block = function->getRegion(0).front();

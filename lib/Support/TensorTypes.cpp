@@ -67,7 +67,13 @@ FailureOr<Tensor> tensorFromLiteral(Attribute literal) {
   std::optional<ElementType> type = fromMlirType(elements.getElementType());
   if (!type)
     return failure();
-  Tensor tensor = Tensor::allocate(*type, elements.getType().getShape().vec());
+  // A literal of one repeated value may stand for any number of elements.
+  Expected<Tensor> allocated =
+      Tensor::tryAllocate(*type, elements.getType().getShape().vec());
+  if (!allocated)
+    return emitError(UnknownLoc::get(literal.getContext()))
+           << allocated.status().message();
+  Tensor tensor = allocated.take();
   uint64_t index = 0;
   if (type->isFloat()) {
     // Bit patterns are copied, so that NaN payloads and -0.0 survive.

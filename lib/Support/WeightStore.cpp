@@ -53,10 +53,22 @@ WeightStore &WeightStore::get(MLIRContext *context) {
   return context->getOrLoadDialect<WeightStoreDialect>()->store;
 }
 
-void WeightStore::setRoot(StringRef directory) { root = directory.str(); }
+void WeightStore::setRoot(StringRef directory) {
+  std::lock_guard<std::mutex> guard(mutex);
+  root = directory.str();
+  // The same names now mean other files; tensors keep what they borrowed.
+  files.clear();
+}
 
 void WeightStore::setOutputDirectory(StringRef directory) {
   outputDirectory = directory.str();
+}
+
+Status WeightStore::spillTo(StringRef directory) {
+  Expected<SpillFile> file = SpillFile::create(directory.str());
+  if (file)
+    spill = file.take();
+  return file.status();
 }
 
 FailureOr<std::shared_ptr<const MappedFile>>
@@ -150,7 +162,13 @@ FailureOr<StoredWeight> WeightStore::writeStored(Location where,
   if (outputDirectory.empty()) {
     stored.file = memoryPrefix.str() + hash;
     std::lock_guard<std::mutex> guard(mutex);
-    memory.try_emplace(stored.file, tensor);
+    auto [entry, added] = memory.try_emplace(stored.file, tensor);
+    if (!added || !spill)
+      return stored;
+    Expected<Tensor> spilled = spill->keep(tensor);
+    if (!spilled)
+      return emitError(where) << spilled.status().message();
+    entry->second = *spilled;
     return stored;
   }
   // Relative to the module that will stand beside the folder.

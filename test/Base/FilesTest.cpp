@@ -12,6 +12,7 @@
 
 #include "nibble/Base/MappedFile.h"
 #include "nibble/Base/OutputFile.h"
+#include "nibble/Base/SpillFile.h"
 
 #include <csignal>
 #include <cstring>
@@ -256,4 +257,31 @@ TEST_F(Files, InterruptHandlerLeavesIgnoredSignalsAlone) {
   ASSERT_EQ(::waitpid(child, &result, 0), child);
   EXPECT_TRUE(WIFEXITED(result));
   EXPECT_EQ(WEXITSTATUS(result), 7);
+}
+
+TEST_F(Files, SpillsTensorsWithoutLeavingANameBehind) {
+  std::vector<Tensor> kept;
+  {
+    Expected<SpillFile> spill = SpillFile::create(folder);
+    ASSERT_TRUE(spill) << spill.status().message();
+    EXPECT_EQ(entries(), 0u);
+    for (int64_t n : {1, 1000, 0, 5000}) {
+      Tensor tensor = Tensor::allocate(ElementType::signedInt(32), {n});
+      for (int64_t i = 0; i < n; ++i)
+        tensor.setIntegerAt(i, n * 7 + i);
+      Expected<Tensor> mapped = spill->keep(tensor);
+      ASSERT_TRUE(mapped) << mapped.status().message();
+      kept.push_back(*mapped);
+    }
+  }
+  // The tensors outlive the file.
+  for (const Tensor &tensor : kept)
+    for (uint64_t i = 0; i < tensor.size(); ++i)
+      ASSERT_EQ(tensor.integerAt(i), tensor.shape()[0] * 7 + int64_t(i));
+}
+
+TEST_F(Files, RefusesToSpillIntoAMissingFolder) {
+  Expected<SpillFile> spill = SpillFile::create(path("missing"));
+  ASSERT_FALSE(spill);
+  EXPECT_NE(spill.status().message().find("missing"), std::string::npos);
 }

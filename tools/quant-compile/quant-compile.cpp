@@ -218,6 +218,14 @@ int compile(const Options &options, const char *argv0) {
   if (options.emit == Emit::Mlir && options.output != "-")
     WeightStore::get(session.context())
         .setOutputDirectory(options.output + ".weights");
+  if (options.emit == Emit::Bundle || options.emit == Emit::Exe) {
+    // Beside the result, where there must be room for packed weights anyhow.
+    StringRef folder = llvm::sys::path::parent_path(options.output);
+    Status spilled = WeightStore::get(session.context())
+                         .spillTo(folder.empty() ? "." : folder);
+    if (!spilled.isOk())
+      return fail(spilled.withContext("cannot write '" + options.output + "'"));
+  }
   std::vector<LayerSummary> layers;
   if (failed(session.run(*module, *pipeline, &layers)))
     return 1;

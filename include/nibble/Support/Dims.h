@@ -24,6 +24,7 @@
 
 #include "mlir/IR/Value.h"
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/DenseSet.h"
 
 namespace mlir {
 class ModuleOp;
@@ -60,7 +61,9 @@ public:
   }
 
 private:
+  llvm::LogicalResult runOnFunction(mlir::Operation *function);
   llvm::LogicalResult runOnBlock(mlir::Block &block);
+  llvm::DenseSet<mlir::Operation *> active; ///< being analysed, callers included
   llvm::DenseMap<mlir::Value, ValueDims> values;
   llvm::DenseMap<mlir::Operation *, std::vector<ValueDims>> returned;
 };

@@ -19,6 +19,7 @@
 #define NIBBLE_SUPPORT_WEIGHTSTORE_H
 
 #include "nibble/Base/MappedFile.h"
+#include "nibble/Base/SpillFile.h"
 #include "nibble/Base/Tensor.h"
 
 #include "mlir/IR/BuiltinAttributes.h"
@@ -51,6 +52,9 @@ public:
   /// first one is; it stands beside the module that will refer to it. Without
   /// one they stay in memory under the file name `memory:<sha256>`.
   void setOutputDirectory(llvm::StringRef directory);
+  /// Keeps tensors that would stay in memory in an unnamed temporary file of
+  /// this folder, so that a compilation needs memory for a few of them only.
+  Status spillTo(llvm::StringRef directory);
 
   /// The tensor behind stored bytes of `type`: mapped, not copied. Errors go to
   /// `where`. `verify` hashes the bytes first.
@@ -68,6 +72,7 @@ private:
   std::string root, outputDirectory;
   llvm::StringMap<std::shared_ptr<const MappedFile>> files;
   llvm::StringMap<Tensor> memory;
+  std::optional<SpillFile> spill;
 };
 
 /// Element types: iN is signed, uiN unsigned, i1 boolean. Null / nullopt for
@@ -76,7 +81,8 @@ mlir::Type toMlirType(mlir::MLIRContext *context, ElementType type);
 std::optional<ElementType> fromMlirType(mlir::Type type);
 mlir::RankedTensorType tensorTypeOf(mlir::MLIRContext *context,
                                     const Tensor &tensor);
-/// Dense literal to tensor and back (splats are expanded).
+/// Dense literal to tensor and back (splats are expanded). Fails for other
+/// attributes, and with an error without the memory.
 mlir::FailureOr<Tensor> tensorFromLiteral(mlir::Attribute literal);
 mlir::DenseElementsAttr literalFromTensor(mlir::MLIRContext *context,
                                           const Tensor &tensor);

@@ -184,7 +184,8 @@ os.mkdir("locked", 0o555)
 reachable = subprocess.run(["test", "-r", "m.nbl"], preexec_fn=nobody)
 if reachable.returncode == 0:
     expect(1, ["locked/x.nbl"], "quant-compile", MODEL, *DIMS, "-o",
-           "locked/x.nbl", absent="locked/x.nbl", preexec_fn=nobody)
+           "locked/x.nbl", absent="locked/x.nbl", preexec_fn=nobody,
+           env={**os.environ, "TMPDIR": "/tmp"})
     expect(1, ["locked/x.npz"], "quant-run", "m.nbl", *inputs(), "-o",
            "locked/x.npz", absent="locked/x.npz", preexec_fn=nobody)
 else:

@@ -1,7 +1,8 @@
-"""usage: same_results.py MODULE PIPELINE [NAME=SIZE...]
+"""usage: same_results.py MODULE PIPELINE|--compiled [NAME=SIZE...]
 
-Interprets @main of MODULE on random inputs, as it is and after PIPELINE, and
-fails unless all outputs agree within 1e-5 (relative to the largest element).
+Interprets @main of MODULE on random inputs, as it is and after PIPELINE (or
+compiles and runs it), and fails unless all outputs agree within 1e-5 (relative to
+the largest element).
 NAME=SIZE gives the sizes of dimensions (default 3). Integer inputs are token ids
 in 0..3."""
 
@@ -39,6 +40,18 @@ def interpret(module, inputs, outputs, *options):
         return dict(arrays)
 
 
+def compile_and_run(module, inputs, folder):
+    bundle, outputs = f"{folder}/m.nbl", f"{folder}/c.npz"
+    command = ["quant-run", bundle, "-o", outputs]
+    for name, array in inputs.items():
+        np.save(f"{folder}/{name}.npy", array)
+        command += ["--input", f"{name}={folder}/{name}.npy"]
+    subprocess.run(["quant-compile", "-q", module, "-o", bundle], check=True)
+    subprocess.run(command, check=True)
+    with np.load(outputs) as arrays:
+        return dict(arrays)
+
+
 def main():
     module, pipeline = sys.argv[1:3]
     sizes = {n: int(v) for n, v in (a.split("=") for a in sys.argv[3:])}
@@ -56,10 +69,13 @@ def main():
         given, results = (os.path.join(folder, n) for n in ("i.npz", "o.npz"))
         np.savez(given, **inputs)
         before = interpret(module, given, results)
-        after = interpret(
-            module, given, results,
-            f"--pass-pipeline=builtin.module({pipeline})",
-        )
+        if pipeline == "--compiled":
+            after = compile_and_run(module, inputs, folder)
+        else:
+            after = interpret(
+                module, given, results,
+                f"--pass-pipeline=builtin.module({pipeline})",
+            )
     if list(before) != list(after) or not before:
         sys.exit(f"expected outputs {list(before)}, got {list(after)}")
     worst = 0.0

@@ -3,6 +3,7 @@
 
 // RUN: quant-opt %s --nibble-lower | FileCheck %s
 // RUN: %python %S/../Inputs/same_results.py %s nibble-lower n=5
+// RUN: %python %S/../Inputs/same_results.py %s --compiled n=5
 
 // CHECK: qkernel.program @main
 // CHECK-COUNT-1: #qkernel.buffer<output, bytes =

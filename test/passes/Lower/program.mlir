@@ -3,6 +3,7 @@
 // RUN: quant-opt %s --qkernel-pack --qkernel-inline-layers --qkernel-lower | FileCheck %s
 // RUN: quant-opt %s --nibble-lower | FileCheck %s
 // RUN: %python %S/../Inputs/same_results.py %s nibble-lower batch=2 seq=5
+// RUN: %python %S/../Inputs/same_results.py %s --compiled batch=2 seq=5
 
 module attributes {qmodel.bounds = {batch = [1, 4], seq = [1, 16]}} {
 qmodel.weight @gain : tensor<8xf32> = dense<[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]> : tensor<8xf32>

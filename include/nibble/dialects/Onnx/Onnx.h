@@ -29,7 +29,7 @@ namespace nibble::onnx {
 inline constexpr llvm::StringLiteral nameAttrName = "onnx.name";
 
 /// Derives result dimensions and elements of an ONNX node by its type; defined
-/// in NodeDims.cpp, one function per operator family.
+/// in NodeDims.cpp, with the rules of operator families in Dims/.
 llvm::LogicalResult
 inferNodeDims(NodeOp node, llvm::ArrayRef<const ValueDims *> operands,
               llvm::MutableArrayRef<ValueDims> results);

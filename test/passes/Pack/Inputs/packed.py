@@ -1,6 +1,6 @@
-"""Random quantized layers before packing, packed, and lowered, all interpreted
-and compared with numpy: y = x ((codes - zeros) * scales)^T + bias, and the rows
-of a quantized table."""
+"""Random quantized layers before packing, packed, and lowered, all interpreted,
+and some of them compiled, compared with numpy:
+y = x ((codes - zeros) * scales)^T + bias, and the rows of a quantized table."""
 
 import os
 import subprocess
@@ -59,6 +59,18 @@ func.func @main(%x: tensor<?x{width}xf32> {{onnx.name = "x", qmodel.dims = ["n",
 """)
 
 
+def compiled(folder, module, inputs, outputs):
+    """What the generated code makes of the module."""
+    command = ["quant-run", f"{folder}/m.nbl", "-o", outputs]
+    for name, array in inputs.items():
+        np.save(f"{folder}/{name}.npy", array)
+        command += ["--input", f"{name}={folder}/{name}.npy"]
+    subprocess.run(
+        ["quant-compile", "-q", module, "-o", f"{folder}/m.nbl"], check=True
+    )
+    subprocess.run(command, check=True)
+
+
 def check(folder, random, bits, signed, has_zeros, out, width, group, has_bias):
     low, high = (-(1 << bits - 1), 1 << bits - 1) if signed else (0, 1 << bits)
     groups = 1 if group == 0 else -(-width // group)
@@ -81,12 +93,18 @@ def check(folder, random, bits, signed, has_zeros, out, width, group, has_bias):
     expected = x.astype(np.float64) @ table.astype(np.float64).T
     if has_bias:
         expected = expected + bias
-    for stage, pipeline in STAGES.items():
-        subprocess.run(
-            ["quant-opt", paths[0], f"--interpret={paths[1]}", "-o", paths[2],
-             f"--pass-pipeline=builtin.module({pipeline})"],
-            check=True,
-        )
+    stages = dict(STAGES)
+    if width == 172:
+        stages["compiled"] = None
+    for stage, pipeline in stages.items():
+        if pipeline is None:
+            compiled(folder, paths[0], {"x": x, "i": indices}, paths[2])
+        else:
+            subprocess.run(
+                ["quant-opt", paths[0], f"--interpret={paths[1]}", "-o",
+                 paths[2], f"--pass-pipeline=builtin.module({pipeline})"],
+                check=True,
+            )
         with np.load(paths[2]) as found:
             error = np.abs(found["y"] - expected).max()
             limit = 1e-5 * max(1.0, np.abs(expected).max())

@@ -1,0 +1,61 @@
+//===- Weights.cpp - Where weights are read from and written to -----------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Configures the weight store of the context, which a driver of ours does when
+// it opens a file (CompilerSession::load) and a stock mlir-opt cannot. It lives
+// here, with the drivers, because it says nothing about the IR.
+//
+//===----------------------------------------------------------------------===//
+
+#include "nibble/Compiler/Passes.h"
+#include "nibble/Support/WeightStore.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/Support/FileSystem.h"
+
+namespace nibble {
+#define GEN_PASS_DEF_WEIGHTS
+#include "nibble/Compiler/Passes.h.inc"
+} // namespace nibble
+
+using namespace mlir;
+using namespace nibble;
+
+namespace {
+
+struct Weights : nibble::impl::WeightsBase<Weights> {
+  using WeightsBase::WeightsBase;
+
+  void runOnOperation() override {
+    markAllAnalysesPreserved();
+    // Found here, the mistake is named once; later it would look as if every
+    // weight were missing.
+    if (!root.empty() && !llvm::sys::fs::is_directory(root)) {
+      getOperation()->emitError("nibble-weights: expects 'root' to be a "
+                                "folder, got '")
+          << root << "'";
+      return signalPassFailure();
+    }
+    bool inTheWay = llvm::sys::fs::exists(output.getValue()) &&
+                    !llvm::sys::fs::is_directory(output.getValue());
+    if (inTheWay) {
+      getOperation()->emitError("nibble-weights: expects 'output' to be a "
+                                "folder or free, got the file '")
+          << output << "'";
+      return signalPassFailure();
+    }
+    WeightStore &store = WeightStore::get(&getContext());
+    if (!root.empty())
+      store.setRoot(root);
+    // Without the slash that a shell adds: what is beside the folder is asked
+    // for later.
+    if (!output.empty())
+      store.setOutputDirectory(StringRef(output).rtrim('/'));
+  }
+};
+
+} // namespace

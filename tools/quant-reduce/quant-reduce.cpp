@@ -1,0 +1,34 @@
+//===- quant-reduce.cpp - A smaller module with the same problem ----------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+//   quant-reduce model.mlir --reduction-tree='traversal-mode=0 test=./fails.sh'
+//
+// mlir-reduce with Nibble's dialects and passes. The script gets the name of a
+// module and exits with 1 if the problem is still there, with 0 if not.
+//
+//===----------------------------------------------------------------------===//
+
+#include "nibble/Compiler/Register.h"
+
+#include "mlir/IR/DialectRegistry.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/InitAllDialects.h"
+#include "mlir/InitAllPasses.h"
+#include "mlir/Tools/mlir-reduce/MlirReduceMain.h"
+#include "llvm/Support/CommandLine.h"
+
+int main(int argc, char **argv) {
+  llvm::cl::AddExtraVersionPrinter(
+      [](llvm::raw_ostream &os) { os << "quant-reduce " NIBBLE_VERSION "\n"; });
+  mlir::DialectRegistry registry;
+  mlir::registerAllDialects(registry);
+  nibble::registerAllDialects(registry);
+  mlir::registerAllPasses();
+  nibble::registerAllPasses();
+  mlir::MLIRContext context(registry);
+  return mlir::failed(mlir::mlirReduceMain(argc, argv, context));
+}
