@@ -33,11 +33,10 @@ public:
   IndexBuilder(ModuleOp module, const LoweredKernels &kernels)
       : module(module) {
     for (const KernelSignature &kernel : kernels.kernels) {
-      signatures[kernel.name] = {
-          static_cast<uint32_t>(index.kernels.size()), &kernel};
-      index.kernels.push_back(
-          {kernel.name, kernel.buffers,
-           static_cast<uint32_t>(kernel.scalars.size())});
+      signatures[kernel.name] = {static_cast<uint32_t>(index.kernels.size()),
+                                 &kernel};
+      index.kernels.push_back({kernel.name, kernel.buffers,
+                               static_cast<uint32_t>(kernel.scalars.size())});
     }
   }
 
@@ -123,10 +122,9 @@ private:
     for (auto [name, value] : llvm::zip(kernel.scalars, step.scalars))
       values.emplace(name, value);
     step.tasks = kernel.tasks.substitute(values);
-    auto kernelOp = cast<KernelOp>(
-        SymbolTable::lookupSymbolIn(module, op.getKernel()));
-    step.results =
-        kernelOp.getBody().front().getTerminator()->getNumOperands();
+    auto kernelOp =
+        cast<KernelOp>(SymbolTable::lookupSymbolIn(module, op.getKernel()));
+    step.results = kernelOp.getBody().front().getTerminator()->getNumOperands();
     for (Attribute attr : op.getBuffers()) {
       auto buffer = cast<BufferAttr>(attr);
       BufferRef ref;
@@ -181,8 +179,7 @@ LogicalResult nibble::emitBundle(ModuleOp module, const EmitOptions &options) {
   BundleContents contents;
   contents.index = std::move(*index);
   for (const std::string &target : options.targets) {
-    FailureOr<CodeImage> image =
-        compileImage(*kernels, target, options.helper);
+    FailureOr<CodeImage> image = compileImage(*kernels, target, options.helper);
     if (failed(image))
       return failure();
     CodeVariant variant;

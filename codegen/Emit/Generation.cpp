@@ -22,8 +22,7 @@ bool contains(const std::string &text, const char *part) {
 
 /// Output whose shape is `input`'s with one dimension `past` grown by `seq`.
 std::optional<uint32_t> grownOutput(const EntryPoint &entry, const Port &input,
-                                    const std::string &past,
-                                    const DimExpr &seq,
+                                    const std::string &past, const DimExpr &seq,
                                     const std::vector<bool> &taken) {
   std::map<std::string, DimExpr> grow{{past, DimExpr::symbol(past) + seq}};
   for (size_t i = 0; i < entry.outputs.size(); ++i) {
@@ -42,8 +41,7 @@ std::optional<uint32_t> grownOutput(const EntryPoint &entry, const Port &input,
 
 } // namespace
 
-std::optional<GenerationInfo>
-nibble::findGeneration(const EntryPoint &entry) {
+std::optional<GenerationInfo> nibble::findGeneration(const EntryPoint &entry) {
   GenerationInfo info;
   info.entry = entry.name;
   for (size_t i = 0; i < entry.inputs.size(); ++i) {

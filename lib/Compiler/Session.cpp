@@ -32,16 +32,18 @@ using namespace nibble;
 namespace {
 
 /// Takes the summary just before packing, where ids end.
-class LayerObserver : public PassInstrumentation {
+class ReportObserver : public PassInstrumentation {
 public:
-  explicit LayerObserver(std::vector<LayerSummary> &layers) : layers(layers) {}
+  explicit ReportObserver(CompileReport &report) : report(report) {}
   void runBeforePass(Pass *pass, Operation *op) override {
-    if (pass->getArgument() == "qkernel-pack")
-      layers = summarizeLayers(cast<ModuleOp>(op));
+    if (pass->getArgument() != "qkernel-pack")
+      return;
+    auto module = cast<ModuleOp>(op);
+    report = {frontend::summarize(module), summarizeLayers(module)};
   }
 
 private:
-  std::vector<LayerSummary> &layers;
+  CompileReport &report;
 };
 
 /// The name a user knows a location by: an ONNX node, or file:line.
@@ -146,7 +148,7 @@ void CompilerSession::relocateWeights(ModuleOp module,
 }
 
 LogicalResult CompilerSession::run(ModuleOp module, const std::string &pipeline,
-                                   std::vector<LayerSummary> *layers) {
+                                   CompileReport *report) {
   std::string problems;
   llvm::raw_string_ostream stream(problems);
   FailureOr<OpPassManager> parsed = parsePassPipeline(pipeline, stream);
@@ -155,8 +157,8 @@ LogicalResult CompilerSession::run(ModuleOp module, const std::string &pipeline,
            << "cannot read the pipeline '" << pipeline << "': " << problems;
   PassManager manager(context(), parsed->getOpAnchorName());
   static_cast<OpPassManager &>(manager) = std::move(*parsed);
-  if (layers)
-    manager.addInstrumentation(std::make_unique<LayerObserver>(*layers));
+  if (report)
+    manager.addInstrumentation(std::make_unique<ReportObserver>(*report));
   return manager.run(module);
 }
 

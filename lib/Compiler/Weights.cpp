@@ -35,16 +35,17 @@ struct Weights : nibble::impl::WeightsBase<Weights> {
     // Found here, the mistake is named once; later it would look as if every
     // weight were missing.
     if (!root.empty() && !llvm::sys::fs::is_directory(root)) {
-      getOperation()->emitError("nibble-weights: expects 'root' to be a "
-                                "folder, got '")
+      emitError(getOperation().getLoc(),
+                "nibble-weights: expects 'root' to be a folder, got '")
           << root << "'";
       return signalPassFailure();
     }
     bool inTheWay = llvm::sys::fs::exists(output.getValue()) &&
                     !llvm::sys::fs::is_directory(output.getValue());
     if (inTheWay) {
-      getOperation()->emitError("nibble-weights: expects 'output' to be a "
-                                "folder or free, got the file '")
+      emitError(getOperation().getLoc(),
+                "nibble-weights: expects 'output' to be a folder or free, "
+                "got the file '")
           << output << "'";
       return signalPassFailure();
     }

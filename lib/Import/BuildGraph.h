@@ -8,15 +8,13 @@
 #ifndef NIBBLE_LIB_IMPORT_BUILDGRAPH_H
 #define NIBBLE_LIB_IMPORT_BUILDGRAPH_H
 
+#include "DimNames.h"
 #include "ReadTensor.h"
 
 #include "nibble/Import/Import.h"
 #include "nibble/Support/Dims.h"
 
 namespace nibble {
-
-/// What a symbol of the file stands for: another dimension's expression.
-using DimSubstitutions = std::map<std::string, DimExpr>;
 
 /// A module and what the builder found out about it.
 struct BuiltGraph {

@@ -7,6 +7,10 @@
 
 #include "MaskMeaning.h"
 
+#include "nibble/Support/WeightStore.h"
+
+#include "mlir/IR/Diagnostics.h"
+
 #include <cmath>
 
 using namespace mlir;
@@ -195,6 +199,168 @@ std::optional<DimExpr> MaskReader::integer(Value value) {
 }
 
 //===----------------------------------------------------------------------===//
+// Tables that are stored and cut to size
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// The elements of a constant or a weight.
+std::optional<Tensor> storedTensor(Value value) {
+  // What cannot be read is no mask; who needs it will say so.
+  ScopedDiagnosticHandler quiet(value.getContext(),
+                                [](Diagnostic &) { return success(); });
+  FailureOr<Tensor> tensor = failure();
+  if (auto load = value.getDefiningOp<qmodel::LoadOp>())
+    tensor = qmodel::loadTensor(load);
+  else if (auto constant = value.getDefiningOp<onnx::ConstantOp>())
+    tensor = tensorFromLiteral(constant.getValue());
+  return succeeded(tensor) ? std::optional(std::move(*tensor)) : std::nullopt;
+}
+
+/// The k for which `holds` is j <= i + k at row i and column j of all of
+/// `table`, if there is one.
+std::optional<int64_t> diagonalOf(const Tensor &table,
+                                  llvm::function_ref<bool(double)> holds) {
+  size_t rank = table.rank();
+  if (rank < 2)
+    return std::nullopt;
+  int64_t rows = table.shape()[rank - 2], columns = table.shape()[rank - 1];
+  if (rows < 2 || columns < 2 ||
+      table.size() != uint64_t(rows) * uint64_t(columns))
+    return std::nullopt;
+  auto at = [&](int64_t row, int64_t column) {
+    return holds(table.numberAt(uint64_t(row) * columns + column));
+  };
+  int64_t k = -1;
+  while (k + 1 < columns && at(0, k + 1))
+    ++k;
+  // All or none of a row would not tell where the diagonal is.
+  if (k < 0 || k + 1 == columns)
+    return std::nullopt;
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t column = 0; column < columns; ++column)
+      if (at(row, column) != (column <= row + k))
+        return std::nullopt;
+  return k;
+}
+
+/// `number compare scalar`; without a comparison, whether it is not zero.
+bool compares(double number, StringRef compare, double scalar) {
+  if (compare == "LessOrEqual")
+    return number <= scalar;
+  if (compare == "GreaterOrEqual")
+    return number >= scalar;
+  if (compare == "Less")
+    return number < scalar;
+  if (compare == "Greater")
+    return number > scalar;
+  if (compare == "Equal")
+    return number == scalar;
+  return number != 0;
+}
+
+} // namespace
+
+std::optional<MaskFactors> MaskReader::storedTriangle(Value value,
+                                                      StringRef compare,
+                                                      double scalar,
+                                                      bool negated) {
+  if (!isConstant(value) || rankOf(value) < 2)
+    return std::nullopt;
+  std::optional<Tensor> table = storedTensor(value);
+  if (!table)
+    return std::nullopt;
+  // A condition that holds above the diagonal is the negation of one below.
+  for (bool inverted : {false, true}) {
+    std::optional<int64_t> k = diagonalOf(*table, [&](double number) {
+      return compares(number, compare, scalar) != inverted;
+    });
+    if (!k)
+      continue;
+    DimExpr below = coordinate(2) + DimExpr(*k) - coordinate(1);
+    return MaskFactors{isNotNegative(
+        negated != inverted ? DimExpr(0) - below - DimExpr(1) : below)};
+  }
+  return std::nullopt;
+}
+
+/// 0 in one triangle of a table and one negative number in the other.
+std::optional<AdditiveMask> MaskReader::storedMask(Value value) {
+  if (!isConstant(value) || rankOf(value) < 2 || !isFloat(value))
+    return std::nullopt;
+  std::optional<Tensor> table = storedTensor(value);
+  if (!table || table->size() == 0)
+    return std::nullopt;
+  double hidden = 0;
+  for (uint64_t i = 0; i < table->size(); ++i) {
+    double number = table->numberAt(i);
+    if (number != 0 && hidden != 0 && number != hidden)
+      return std::nullopt;
+    hidden = number != 0 ? number : hidden;
+  }
+  if (!(hidden < 0))
+    return std::nullopt;
+  auto visible = storedTriangle(value, "Equal", 0, /*negated=*/false);
+  return visible ? std::optional(AdditiveMask{std::move(*visible), hidden})
+                 : std::nullopt;
+}
+
+std::optional<MaskFactors>
+MaskReader::sliced(onnx::NodeOp node,
+                   llvm::function_ref<std::optional<MaskFactors>(Value)> read) {
+  Value source = node.input(0);
+  int64_t rank = rankOf(source);
+  auto list = [&](StringRef attribute,
+                  unsigned index) -> std::optional<std::vector<DimExpr>> {
+    if (auto integers = node.intsAttribute(attribute))
+      return std::vector<DimExpr>(integers->begin(), integers->end());
+    Value operand = node.input(index);
+    return operand ? dims.of(operand).elements : std::nullopt;
+  };
+  auto starts = list("starts", 1), axes = list("axes", 3);
+  if (!starts || rank < 1 || rank > maxRank)
+    return std::nullopt;
+  if (!axes && !node.input(3)) {
+    axes.emplace();
+    for (size_t i = 0; i < starts->size(); ++i)
+      axes->push_back(DimExpr(int64_t(i)));
+  }
+  if (!axes || axes->size() != starts->size())
+    return std::nullopt;
+  if (Value steps = node.input(4)) {
+    const ValueDims &known = dims.of(steps);
+    if (!known.elements || !llvm::all_of(*known.elements, [](const DimExpr &e) {
+          return e == DimExpr(1);
+        }))
+      return std::nullopt;
+  }
+  std::map<std::string, DimExpr> moved;
+  for (auto [start, dim] : llvm::zip(*starts, *axes)) {
+    std::optional<int64_t> axis = dim.asConstant(), fixed = start.asConstant();
+    // Expressions over dimensions count elements; a number may count from the
+    // end.
+    if (!axis || (fixed && *fixed < 0) || *axis < -rank || *axis >= rank)
+      return std::nullopt;
+    unsigned fromLast = rank - fromFront(*axis, rank);
+    moved[coordinateName(fromLast)] = coordinate(fromLast) + start;
+  }
+  std::optional<MaskFactors> factors = read(source);
+  if (!factors)
+    return std::nullopt;
+  for (MaskFactor &factor : *factors) {
+    if (factor.difference) {
+      factor.difference = factor.difference->substitute(moved);
+      continue;
+    }
+    for (unsigned fromLast : factor.bit.dims)
+      if (auto it = moved.find(coordinateName(fromLast));
+          it != moved.end() && it->second != coordinate(fromLast))
+        return std::nullopt;
+  }
+  return factors;
+}
+
+//===----------------------------------------------------------------------===//
 // Conditions
 //===----------------------------------------------------------------------===//
 
@@ -215,7 +381,14 @@ std::optional<MaskFactors> MaskReader::bit(Value value, StringRef compare,
         getElementTypeOrSelf(node.input(0).getType()).getIntOrFloatBitWidth() <=
             getElementTypeOrSelf(value.getType()).getIntOrFloatBitWidth())
       return bit(node.input(0), compare, scalar, negated);
+    if (node.is("Slice"))
+      if (auto part = sliced(node, [&](Value source) {
+            return bit(source, compare, scalar, negated);
+          }))
+        return part;
   }
+  if (auto triangle = storedTriangle(value, compare, scalar, negated))
+    return triangle;
   MaskBit leaf{value, compare, scalar, negated, {}};
   for (int64_t dim = 0; dim < rankOf(value); ++dim)
     leaf.dims.push_back(staticDim(value, dim) == 1 ? 0 : rankOf(value) - dim);
@@ -298,6 +471,10 @@ std::optional<MaskFactors> MaskReader::condition(Value value, bool negated) {
     }
     return all;
   }
+  if (node.is("Slice"))
+    if (auto part = sliced(
+            node, [&](Value source) { return condition(source, negated); }))
+      return part;
   if (std::optional<MaskFactors> compared = comparison(node, negated))
     return compared;
   return bit(value, "", 0, negated);
@@ -335,9 +512,23 @@ std::optional<AdditiveMask> MaskReader::additive(Value value) {
   if (++steps > maxSteps)
     return std::nullopt;
   value = throughFloatCasts(value);
+  if (std::optional<AdditiveMask> stored = storedMask(value))
+    return stored;
   onnx::NodeOp node = wellFormedNode(value.getDefiningOp());
   if (!node)
     return std::nullopt;
+  if (node.is("Slice")) {
+    double hidden = 0;
+    auto visible =
+        sliced(node, [&](Value source) -> std::optional<MaskFactors> {
+          std::optional<AdditiveMask> inner = additive(source);
+          hidden = inner ? inner->hidden : 0;
+          return inner ? std::optional(std::move(inner->visible))
+                       : std::nullopt;
+        });
+    return visible ? std::optional(AdditiveMask{std::move(*visible), hidden})
+                   : std::nullopt;
+  }
   if (std::optional<Renaming> renaming = renamingOf(node)) {
     auto inner = additive(node.input(0));
     if (inner)

@@ -69,6 +69,15 @@ public:
 private:
   std::optional<MaskFactors> comparison(onnx::NodeOp node, bool negated);
   std::optional<MaskFactors> triangle(onnx::NodeOp node, bool negated);
+  /// A stored table that holds a triangle: `root compare scalar`, or != 0.
+  std::optional<MaskFactors> storedTriangle(mlir::Value value,
+                                            llvm::StringRef compare,
+                                            double scalar, bool negated);
+  std::optional<AdditiveMask> storedMask(mlir::Value value);
+  /// What `read` says of the operand of a Slice, as seen by its result.
+  std::optional<MaskFactors>
+  sliced(onnx::NodeOp node,
+         llvm::function_ref<std::optional<MaskFactors>(mlir::Value)> read);
   std::optional<MaskFactors> bit(mlir::Value value, llvm::StringRef compare,
                                  double scalar, bool negated);
   std::optional<AdditiveMask> scaledCondition(onnx::NodeOp node);

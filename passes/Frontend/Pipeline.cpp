@@ -25,10 +25,13 @@ namespace nibble::frontend {
 void buildFrontendPipeline(OpPassManager &manager) {
   manager.addPass(createFoldShapes());
   manager.addPass(createCSEPass());
+  manager.addPass(createFoldWeights());
   manager.addPass(createRaiseNorm());
   manager.addPass(createRaiseLinear());
   manager.addPass(createRaiseRope());
   manager.addPass(createRaiseAttention());
+  // Where a mask hid the shape of the scores, it is known from here on.
+  manager.addPass(createFoldShapes());
   manager.addPass(createRaiseElementwise());
   manager.addPass(createCSEPass());
   manager.addPass(createOutlineLayers());

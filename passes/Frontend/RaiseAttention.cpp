@@ -41,6 +41,10 @@ constexpr StringLiteral passName = "onnx-raise-attention";
 /// of a model is left after the sum is rounded.
 constexpr double replacingMask = -1e9;
 
+/// Where every row sees something, this is enough: exp of it is 0 beside the
+/// score that is seen, whether a hidden score was replaced or lowered.
+constexpr double replacingCausalMask = -1e4;
+
 /// A mask on the scores: `added` to them, or where `condition` does not hold
 /// (or does, if `inverted`) replaced by `hidden`.
 struct MaskTerm {
@@ -156,7 +160,7 @@ std::optional<Scores> AttentionMatcher::scoresOf(Value value, unsigned depth) {
       Value kept = node->getOperand(inverted ? 2 : 1);
       std::optional<double> hidden =
           scalarOf(node->getOperand(inverted ? 1 : 2));
-      if (!hidden || *hidden > replacingMask)
+      if (!hidden || *hidden > replacingCausalMask)
         continue;
       std::optional<Scores> inner = scoresOf(kept, depth + 1);
       if (inner)
@@ -199,13 +203,14 @@ Value AttentionMatcher::transposedBack(Value transposed, onnx::NodeOp node,
   if (Value k = throughReshapedTranspose(transposed))
     return k;
   SmallVector<int64_t> permutation = {0, 1, 3, 2};
-  if (onnx::NodeOp transpose = nodeOf(transposed, "Transpose"))
-    if (auto given = transpose.intsAttribute("perm");
-        given && given->size() == 4 && isPermutationVector(*given)) {
-      transposed = transpose->getOperand(0);
-      permutation = *given;
-      std::swap(permutation[2], permutation[3]);
-    }
+  while (onnx::NodeOp transpose = nodeOf(transposed, "Transpose")) {
+    auto given = transpose.intsAttribute("perm");
+    if (!given || given->size() != 4 || !isPermutationVector(*given))
+      break;
+    for (int64_t &dim : permutation)
+      dim = (*given)[dim];
+    transposed = transpose->getOperand(0);
+  }
   if (permutation == SmallVector<int64_t>{0, 1, 2, 3})
     return transposed;
   auto type = cast<RankedTensorType>(transposed.getType());
@@ -269,15 +274,23 @@ bool AttentionMatcher::isCausal(const DimExpr &difference,
          difference == coordinate(2) + *total - *seq - coordinate(1);
 }
 
+/// Whether a bit is of [batch, total], maybe with dimensions of size 1 between:
+/// [batch, 1, 1, total].
+static bool isOfKeys(const MaskBit &bit) {
+  ArrayRef<unsigned> dims = bit.dims;
+  return dims.size() >= 2 && dims.back() == 1 &&
+         (dims.front() == 4 || dims.front() == 0) &&
+         llvm::all_of(dims.drop_front().drop_back(),
+                      [](unsigned dim) { return dim == 0; });
+}
+
 bool AttentionMatcher::takeFactors(const MaskFactors &visible,
                                    const Scores &scores, MaskOperands &masks) {
   MaskOperands taken = masks;
   for (const MaskFactor &factor : visible) {
     if (factor.difference && isCausal(*factor.difference, scores))
       taken.causal = true;
-    else if (!factor.difference && factor.bit.dims.size() == 2 &&
-             (factor.bit.dims[0] == 4 || factor.bit.dims[0] == 0) &&
-             factor.bit.dims[1] == 1)
+    else if (!factor.difference && isOfKeys(factor.bit))
       taken.keys.push_back(factor.bit);
     else
       return false;
@@ -291,6 +304,7 @@ LogicalResult AttentionMatcher::readMasks(const Scores &scores,
                                           MaskOperands &masks,
                                           OpBuilder &builder) {
   bool taken = false;
+  double weakest = replacingMask;
   MaskReader reader(dims);
   for (const MaskTerm &term : scores.masks) {
     std::optional<AdditiveMask> mask;
@@ -299,6 +313,7 @@ LogicalResult AttentionMatcher::readMasks(const Scores &scores,
     } else if (auto visible = reader.condition(term.condition, term.inverted)) {
       mask = AdditiveMask{std::move(*visible), term.hidden};
     }
+    weakest = std::max(weakest, term.condition ? term.hidden : weakest);
     bool mergeable =
         mask && mask->hidden < 0 &&
         (!taken || (std::isinf(mask->hidden) && mask->hidden == masks.value));
@@ -332,6 +347,10 @@ LogicalResult AttentionMatcher::readMasks(const Scores &scores,
                   "a mask is not only causal and padding: it "
                   "stays a bias");
   }
+  if (weakest > replacingMask && (masks.bias || !masks.keys.empty()))
+    return decline(node, passName,
+                   "a replaced score is not low enough to be hidden in a row "
+                   "that sees nothing else");
   return success();
 }
 
@@ -345,8 +364,21 @@ Value AttentionMatcher::bitTensor(const MaskBit &bit, onnx::NodeOp node,
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointAfterValue(bit.root);
   auto type = cast<RankedTensorType>(bit.root.getType());
-  auto boolean = type.clone(builder.getI1Type());
   Value value = bit.root;
+  if (type.getRank() > 2) {
+    type = RankedTensorType::get(
+        {type.getDimSize(0), type.getDimSize(type.getRank() - 1)},
+        type.getElementType());
+    auto inner = llvm::to_vector(llvm::seq<int64_t>(1, rankOf(bit.root) - 1));
+    if (node.getVersion() < 13)
+      value = makeNode(
+          builder, node, "Squeeze", type, value,
+          builder.getNamedAttr("axes", builder.getI64ArrayAttr(inner)));
+    else
+      value = makeNode(builder, node, "Squeeze", type,
+                       {value, makeIntegers(builder, node.getLoc(), inner)});
+  }
+  auto boolean = type.clone(builder.getI1Type());
   if (!bit.compare.empty()) {
     auto scalar = RankedTensorType::get({}, type.getElementType());
     Attribute number =

@@ -250,6 +250,23 @@ void raiseBinary(onnx::NodeOp node, OpBuilder &builder) {
       qmodel::MultiplyOp::create(builder, loc, type, a, b));
 }
 
+/// Whether `value` only gives ropes their cosines and sines: a table of
+/// positions, which is nothing to quantize.
+bool isRopeTable(Value value, unsigned depth = 0) {
+  constexpr unsigned maxDepth = 4;
+  if (depth > maxDepth || value.use_empty())
+    return false;
+  return llvm::all_of(value.getUses(), [&](OpOperand &use) {
+    if (isa<qmodel::RopeOp>(use.getOwner()))
+      return use.getOperandNumber() > 0;
+    onnx::NodeOp node = wellFormedNode(use.getOwner());
+    return node && node->getNumResults() == 1 &&
+           (node.is("Unsqueeze") || node.is("Squeeze") || node.is("Concat") ||
+            node.is("Reshape") || node.is("Cast")) &&
+           isRopeTable(node->getResult(0), depth + 1);
+  });
+}
+
 LogicalResult raiseGather(onnx::NodeOp node, LayerIds &ids,
                           OpBuilder &builder) {
   if (!node.is("Gather"))
@@ -260,6 +277,8 @@ LogicalResult raiseGather(onnx::NodeOp node, LayerIds &ids,
     return failure();
   if (node.intAttribute("axis", 0) != 0)
     return decline(node, passName, "expects to gather rows of the table");
+  if (isRopeTable(node->getResult(0)))
+    return failure();
   auto type = cast<RankedTensorType>(node->getResult(0).getType());
   SmallVector<int64_t> shape(type.getShape());
   shape.back() = load.getType().getDimSize(1);

@@ -107,6 +107,65 @@ def constants(folder):
     save(folder, graph)
 
 
+def wrong_rank(folder):
+    """A result and an output declared with a rank that does not follow."""
+    node = helper.make_node
+    graph = helper.make_graph(
+        [
+            node("Transpose", ["x"], ["y"], "turned"),
+            node("Identity", ["y"], ["z"], "after"),
+        ],
+        "wrong_rank",
+        [value("x", ["n", 4])],
+        [value("y", ["n", 4, 1]), value("z", None), value("x", ["n"])],
+    )
+    save(folder, graph)
+
+
+def bad_attribute(folder):
+    """An attribute that cannot be represented, and all that follows from it."""
+    fill = TensorProto(name="s", data_type=TensorProto.STRING, dims=[1])
+    fill.string_data.append(b"text")
+    graph = helper.make_graph(
+        [helper.make_node("Strange", ["x"], ["y"], "strange", fill=fill,
+                          domain="com.example")],
+        "bad_attribute",
+        [value("x", ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.UNDEFINED, None)],
+    )
+    save(folder, graph, domains=["com.example"])
+
+
+def agreeing_branches(folder):
+    """Branches that agree on one dimension of two; the file declares none."""
+    def branch(name, axis):
+        part = helper.make_node("Concat", ["x", "x"], [name], name + "_concat",
+                                axis=axis)
+        return helper.make_graph([part], name, [], [value(name, None)])
+
+    node = helper.make_node(
+        "If", ["c"], ["y"], "if", then_branch=branch("a", 0),
+        else_branch=branch("b", 0),
+    )
+    graph = helper.make_graph(
+        [node], "agreeing", [value("c", [1], BOOL), value("x", ["n", 4])],
+        [value("y", None)],
+    )
+    save(folder, graph)
+
+
+def namesakes(folder):
+    """Weights of many nodes of one name."""
+    nodes, outputs = [], []
+    for i in range(4):
+        table = helper.make_tensor("t", FLOAT, [20], [float(i)] * 20)
+        nodes.append(helper.make_node("Constant", [], [f"t{i}"], "same",
+                                      value=table))
+        nodes.append(helper.make_node("Identity", [f"t{i}"], [f"y{i}"], "id"))
+        outputs.append(value(f"y{i}", [20]))
+    save(folder, helper.make_graph(nodes, "namesakes", [], outputs))
+
+
 def external(folder, location="weights.bin", offset=64, size=None,
              length=True):
     size = 64 + 128 if size is None else size

@@ -78,14 +78,15 @@ Status writeText(const std::string &path, const std::string &text) {
 }
 
 std::string reportJson(const Options &options, const std::string &pipeline,
-                       const std::vector<LayerSummary> &layers) {
+                       const CompileReport &found) {
   nlohmann::ordered_json report;
   report["producer"] = "nibble " NIBBLE_VERSION;
   report["input"] = options.input;
   report["recipe"] = options.recipe.name;
   report["pipeline"] = pipeline;
+  report["left_as_onnx"] = found.model.leftover;
   report["layers"] = nlohmann::ordered_json::array();
-  for (const LayerSummary &layer : layers)
+  for (const LayerSummary &layer : found.layers)
     report["layers"].push_back({{"id", layer.id},
                                 {"kind", layer.kind},
                                 {"out", layer.out},
@@ -226,8 +227,8 @@ int compile(const Options &options, const char *argv0) {
     if (!spilled.isOk())
       return fail(spilled.withContext("cannot write '" + options.output + "'"));
   }
-  std::vector<LayerSummary> layers;
-  if (failed(session.run(*module, *pipeline, &layers)))
+  CompileReport report;
+  if (failed(session.run(*module, *pipeline, &report)))
     return 1;
   if (options.emit == Emit::Mlir && options.output != "-")
     session.relocateWeights(*module, options.output);
@@ -235,15 +236,17 @@ int compile(const Options &options, const char *argv0) {
     return code;
   if (!options.report.empty())
     if (Status status =
-            writeText(options.report, reportJson(options, *pipeline, layers));
+            writeText(options.report, reportJson(options, *pipeline, report));
         !status.isOk())
       return fail(status);
   if (!options.quiet && options.output != "-" &&
       (options.emit == Emit::Bundle || options.emit == Emit::Exe)) {
     uint64_t bytes = 0;
     llvm::sys::fs::file_size(options.output, bytes);
-    llvm::outs() << formatSummary(layers) << options.output << ": " << bytes
-                 << " bytes\n";
+    report.model.print(llvm::outs());
+    if (options.recipe.name != "float32")
+      llvm::outs() << formatSummary(report.layers);
+    llvm::outs() << options.output << ": " << bytes << " bytes\n";
   }
   return 0;
 }

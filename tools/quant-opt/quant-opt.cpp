@@ -18,6 +18,7 @@
 #include "nibble/Compiler/Register.h"
 #include "nibble/Reference/Passes.h"
 #include "nibble/Support/WeightStore.h"
+#include "nibble/dialects/QModel/RebaseWeights.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Dialect.h"
@@ -81,6 +82,27 @@ void configureWeights(MLIRContext *context, const Options &options) {
     store.setOutputDirectory(options.output + ".weights");
 }
 
+/// The last pass: weights are named as seen from the output's folder. New ones
+/// under `<output>.weights` are already; standard output counts as lying beside
+/// the input.
+struct PlaceWeights : PassWrapper<PlaceWeights, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(PlaceWeights)
+  explicit PlaceWeights(const Options &options) : options(options) {}
+
+  void runOnOperation() override {
+    namespace path = llvm::sys::path;
+    llvm::StringRef output = options.output.getValue();
+    std::string written = options.weightsDirectory.empty()
+                              ? output.str() + ".weights"
+                              : options.weightsDirectory.getValue();
+    nibble::qmodel::rebaseWeights(
+        getOperation(), path::parent_path(options.input.getValue()),
+        path::parent_path(output), path::filename(written));
+  }
+
+  const Options &options;
+};
+
 int run(const Options &options, DialectRegistry &registry) {
   bool interprets = !options.interpret.empty();
   if (interprets && options.output == "-")
@@ -94,6 +116,8 @@ int run(const Options &options, DialectRegistry &registry) {
       return failure();
     if (interprets)
       addInterpreter(manager, options);
+    else if (options.output != "-")
+      manager.addPass(std::make_unique<PlaceWeights>(options));
     return success();
   });
   std::string message;

@@ -19,6 +19,7 @@
 #define NIBBLE_COMPILER_SESSION_H
 
 #include "nibble/Import/Import.h"
+#include "nibble/passes/Frontend/Passes.h"
 #include "nibble/passes/Quantize/Summary.h"
 
 #include "mlir/IR/MLIRContext.h"
@@ -28,6 +29,12 @@ class Diagnostic;
 } // namespace mlir
 
 namespace nibble {
+
+/// What the frontend found and what became of every layer.
+struct CompileReport {
+  frontend::FrontendSummary model;
+  std::vector<LayerSummary> layers;
+};
 
 /// State of one run of a tool.
 class CompilerSession {
@@ -45,10 +52,10 @@ public:
   /// them as seen from the folder of `output`, where the module is to be written.
   void relocateWeights(mlir::ModuleOp module, const std::string &output);
 
-  /// Runs a textual pipeline `builtin.module(...)`. `layers`, if given,
-  /// receives the layers as they stood when packing began.
+  /// Runs a textual pipeline `builtin.module(...)`. `report`, if given,
+  /// receives what the module held when packing began.
   mlir::LogicalResult run(mlir::ModuleOp module, const std::string &pipeline,
-                          std::vector<LayerSummary> *layers = nullptr);
+                          CompileReport *report = nullptr);
 
 private:
   mlir::MLIRContext mlirContext;

@@ -203,4 +203,51 @@ TEST(NodeDims, UnknownOperatorsStayOpen) {
             "?");
 }
 
+TEST(NodeDims, UnsqueezeRefusesAnAxisTwice) {
+  EXPECT_EQ(derive(constant("%a", {0, 0}) +
+                   "%r = onnx.node \"Unsqueeze\"(%x, %a) {version = 17 : i64} "
+                   ": (tensor<?x?x64xf32>, tensor<2xi64>) -> tensor<*xf32>")
+                .shape,
+            "error");
+}
+
+// Sums of attributes must not wrap around.
+TEST(NodeDims, GatherNDLeavesHugeBatchDimsOpen) {
+  EXPECT_EQ(derive(constant("%i", {0}) +
+                   "%r = onnx.node \"GatherND\"(%x, %i) attributes {batch_dims "
+                   "= 9223372036854775807 : i64} {version = 17 : i64} : "
+                   "(tensor<?x?x64xf32>, tensor<1xi64>) -> tensor<*xf32>")
+                .shape,
+            "?");
+}
+
+TEST(NodeDims, WhereWithOneOperandHasNoElements) {
+  EXPECT_EQ(derive(constant("%c", {1}) +
+                   "%r = onnx.node \"Where\"(%c) {version = 17 : i64} : "
+                   "(tensor<1xi64>) -> tensor<1xi64>")
+                .elements,
+            "?");
+}
+
+TEST(NodeDims, TablesOfUnusualElementsAreNotPacked) {
+  EXPECT_EQ(
+      derive(constant("%i", {0, 1}) +
+             "%t = onnx.node \"Table\"() {domain = \"com.example\", version = "
+             "1 : i64} : () -> tensor<8x4xindex>\n"
+             "%r = onnx.node \"GatherBlockQuantized\"(%t, %i) {domain = "
+             "\"com.microsoft\", version = 1 : i64} : (tensor<8x4xindex>, "
+             "tensor<2xi64>) -> tensor<*xf32>")
+          .shape,
+      "2, 4");
+}
+
+TEST(NodeDims, NegativeSizesAreRefused) {
+  EXPECT_EQ(
+      derive(constant("%s", {2, -5}) +
+             "%r = onnx.node \"ConstantOfShape\"(%s) {version = 17 : i64} "
+             ": (tensor<2xi64>) -> tensor<*xf32>")
+          .shape,
+      "error");
+}
+
 } // namespace

@@ -29,6 +29,7 @@ def models():
         gated=False,
         tied=True,
         mask="buffer",
+        biases=2,
     )
     opt = dict(
         bias=True,
@@ -58,6 +59,7 @@ def models():
         activation="gelu",
         gated=False,
         mask="padding",
+        biases=2,
         output="hidden",
     )
     plain = Style()
@@ -179,7 +181,7 @@ def models():
         Config("gpt2", 13, 13, plain, 300, 48, **gpt2),
         Config(
             "gpt2-past", 14, 17, odd, 257, 64, 3, past=True, norm_form="op",
-            activation_form=1, **gpt2
+            activation_form=1, **{**gpt2, "biases": 3}
         ),
         Config(
             "gpt2-triangle",
@@ -188,7 +190,7 @@ def models():
             zeros,
             97,
             32,
-            **{**gpt2, "mask": "triu_infinite", "tied": False, "qkv": "three"},
+            **{**gpt2, "mask": "triu_infinite", "tied": False, "qkv": "three", "biases": 0},
         ),
         Config("opt", 16, 14, plain, 400, 56, **opt),
         Config(
@@ -221,6 +223,6 @@ def models():
             norm_form="op",
             activation_form=1,
             key_transpose="direct",
-            **{**bert, "mask": "padding_boolean"},
+            **{**bert, "mask": "padding_boolean", "biases": 0},
         ),
     ]

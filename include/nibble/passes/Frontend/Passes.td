@@ -40,6 +40,25 @@ def FoldShapes : Frontend_Pass<"onnx-fold-shapes"> {
   }];
 }
 
+def FoldWeights : Frontend_Pass<"onnx-fold-weights"> {
+  let summary = "compute what depends on weights alone";
+  let description = [{
+    A node whose operands are all weights or constants is computed, and its
+    results become weights: a Cast from half precision, `1 + w` for the gain of
+    a norm, DequantizeLinear, Split of a fused matrix.
+
+    ```mlir
+    %w = qmodel.load @gain : tensor<64xf32>
+    %y = onnx.node "Add"(%w, %one) {version = 17 : i64} : ...
+    // becomes
+    %y = qmodel.load @gain.add : tensor<64xf32>
+    ```
+
+    Transposes stay, because a permuted load moves no bytes, and so do nodes
+    whose results have more elements than their operands.
+  }];
+}
+
 def RaiseNorm : Frontend_Pass<"onnx-raise-norm"> {
   let summary = "find root mean square and layer normalizations";
   let description = [{
