@@ -136,14 +136,13 @@ LogicalResult PackedEmbeddingOp::verify() {
     return emitOpError("expects codes of 2 to 8 bits and a group in 1..")
            << width << ", got " << getElement() << " and " << group;
   int64_t rowBytes = llvm::divideCeil(width * element.getWidth(), 8);
-  SmallVector<int64_t, 2> perGroup{codes.getDimSize(0),
-                                   static_cast<int64_t>(
-                                       llvm::divideCeil(width, group))};
+  SmallVector<int64_t, 2> perGroup{
+      codes.getDimSize(0),
+      static_cast<int64_t>(llvm::divideCeil(width, group))};
   if (codes.getDimSize(1) != rowBytes ||
       scales.getShape() != ArrayRef<int64_t>(perGroup) ||
-      (getZeros() &&
-       cast<RankedTensorType>(getZeros().getType()).getShape() !=
-           ArrayRef<int64_t>(perGroup))) // packed_embedding_c1
+      (getZeros() && cast<RankedTensorType>(getZeros().getType()).getShape() !=
+                         ArrayRef<int64_t>(perGroup))) // packed_embedding_c1
     return emitOpError("expects codes [entries, ")
            << rowBytes << "] and scales and zeros [entries, " << perGroup[1]
            << "], got " << codes << " and " << scales;
@@ -206,8 +205,8 @@ LogicalResult KernelOp::verify() {
 
 LogicalResult StepOp::verify() {
   auto module = (*this)->getParentOfType<ModuleOp>();
-  auto kernel = module ? dyn_cast_or_null<KernelOp>(SymbolTable::lookupSymbolIn(
-                             module, getKernel()))
+  auto kernel = module ? dyn_cast_or_null<KernelOp>(
+                             SymbolTable::lookupSymbolIn(module, getKernel()))
                        : KernelOp();
   if (!kernel) // step_c1
     return emitOpError("names no kernel of the module: ") << getKernel();
@@ -217,12 +216,13 @@ LogicalResult StepOp::verify() {
     return emitOpError("expects the body of @")
            << getKernel() << " to be one block that ends in qkernel.yield";
   Block &body = kernel.getBody().front();
-  size_t buffers = body.getNumArguments() + body.getTerminator()->getNumOperands();
+  size_t buffers =
+      body.getNumArguments() + body.getTerminator()->getNumOperands();
   if (getBuffers().size() != buffers ||
       getScalars().size() != kernel.getScalars().size()) // step_c2
     return emitOpError("expects ")
            << buffers << " buffers and " << kernel.getScalars().size()
-           << " scalars for @" << getKernel() << ", got "
-           << getBuffers().size() << " and " << getScalars().size();
+           << " scalars for @" << getKernel() << ", got " << getBuffers().size()
+           << " and " << getScalars().size();
   return success();
 }

@@ -35,8 +35,7 @@ bool compatible(int64_t a, int64_t b) {
 }
 
 bool compatible(ArrayRef<int64_t> a, ArrayRef<int64_t> b) {
-  return a.size() == b.size() &&
-         llvm::all_of(llvm::zip(a, b), [](auto pair) {
+  return a.size() == b.size() && llvm::all_of(llvm::zip(a, b), [](auto pair) {
            return compatible(std::get<0>(pair), std::get<1>(pair));
          });
 }
@@ -139,10 +138,9 @@ LogicalResult LinearOp::verify() {
                     !compatible(tensorType(getBias()).getDimSize(0),
                                 weight.getDimSize(0)))) // linear_c3
     return emitOpError("expects a bias of ")
-           << weight.getDimSize(0) << " elements, got "
-           << getBias().getType();
-  if (!compatible(result.getShape(), withLast(x.getShape().drop_back(),
-                                              weight.getDimSize(0))))
+           << weight.getDimSize(0) << " elements, got " << getBias().getType();
+  if (!compatible(result.getShape(),
+                  withLast(x.getShape().drop_back(), weight.getDimSize(0))))
     // linear_c4
     return emitOpError("expects x's leading dimensions and ")
            << weight.getDimSize(0) << " for the result, got " << result;
@@ -254,8 +252,9 @@ LogicalResult AttentionOp::verify() {
   if (ShapedType::isDynamic(heads) || ShapedType::isDynamic(kvHeads) ||
       kvHeads == 0 || heads % kvHeads || q.isDynamicDim(3) ||
       v.isDynamicDim(3)) // attention_c2
-    return emitOpError("expects static heads and widths, with kv_heads dividing "
-                       "heads, got ")
+    return emitOpError(
+               "expects static heads and widths, with kv_heads dividing "
+               "heads, got ")
            << q << ", " << k << " and " << v;
   if (!compatible(result.getShape(),
                   withLast(q.getShape().drop_back(), v.getDimSize(3))))

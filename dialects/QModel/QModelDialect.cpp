@@ -89,8 +89,8 @@ LogicalResult SchemeAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (bits < 2 || bits > 8) // scheme_c1
     return emitError() << "expects 2 to 8 bits, got " << bits;
   if (group < 0) // scheme_c2
-    return emitError() << "expects a group size of 0 (per channel) or more, got "
-                       << group;
+    return emitError()
+           << "expects a group size of 0 (per channel) or more, got " << group;
   if (grid == GridKind::Narrow && !symmetric) // scheme_c3
     return emitError() << "expects the narrow grid to be symmetric";
   return success();
@@ -163,16 +163,15 @@ void nibble::qmodel::eraseUnusedWeights(ModuleOp module) {
     else
       used.insert(load.getWeight());
   });
-  for (WeightOp weight :
-       llvm::make_early_inc_range(module.getOps<WeightOp>()))
+  for (WeightOp weight : llvm::make_early_inc_range(module.getOps<WeightOp>()))
     if (!used.contains(weight.getSymName()))
       weight.erase();
 }
 
 WeightOp nibble::qmodel::weightOf(LoadOp load) {
   auto module = load->getParentOfType<ModuleOp>();
-  return module ? dyn_cast_or_null<WeightOp>(SymbolTable::lookupSymbolIn(
-                      module, load.getWeight()))
+  return module ? dyn_cast_or_null<WeightOp>(
+                      SymbolTable::lookupSymbolIn(module, load.getWeight()))
                 : WeightOp();
 }
 
@@ -181,9 +180,8 @@ FailureOr<Tensor> nibble::qmodel::loadTensor(LoadOp load) {
   if (!weight)
     return load.emitOpError("names no weight of the module: ")
            << load.getWeight();
-  FailureOr<Tensor> tensor =
-      readWeight(weight, weight.getValue(),
-                 cast<RankedTensorType>(weight.getType()));
+  FailureOr<Tensor> tensor = readWeight(
+      weight, weight.getValue(), cast<RankedTensorType>(weight.getType()));
   if (failed(tensor) || !load.getPermutation())
     return tensor;
   return transpose(*tensor, *load.getPermutation());

@@ -54,8 +54,8 @@ Expected<Tensor> SpillFile::keep(const Tensor &tensor) {
                          "; free some space or choose another folder");
   };
   for (size_t done = 0; done < bytes.size();) {
-    ssize_t count = pwrite(descriptor, bytes.data() + done,
-                           bytes.size() - done, end + done);
+    ssize_t count = pwrite(descriptor, bytes.data() + done, bytes.size() - done,
+                           end + done);
     if (count < 0 && errno == EINTR)
       continue;
     if (count <= 0)
@@ -67,8 +67,9 @@ Expected<Tensor> SpillFile::keep(const Tensor &tensor) {
   if (address == MAP_FAILED)
     return failed("map");
   size_t size = bytes.size();
-  std::shared_ptr<const void> mapping(
-      address, [size](const void *start) { munmap(const_cast<void *>(start), size); });
+  std::shared_ptr<const void> mapping(address, [size](const void *start) {
+    munmap(const_cast<void *>(start), size);
+  });
   // Mappings begin on pages.
   uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   end = (end + size + page - 1) / page * page;

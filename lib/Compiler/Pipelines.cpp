@@ -40,16 +40,28 @@ const std::vector<RecipeEntry> &table() {
       {{"float32", "nothing quantized"}, 0, 0, false, ""},
       {{"w8a16-rtn", "8-bit weights, one scale per output channel, symmetric "
                      "(minmax grid, codes -128..127), half-even"},
-       8, 0, true, "minmax"},
+       8,
+       0,
+       true,
+       "minmax"},
       {{"w4a16-rtn", "4-bit weights in groups of 32, asymmetric (minmax grid), "
                      "half-even"},
-       4, 32, false, "minmax"},
+       4,
+       32,
+       false,
+       "minmax"},
       {{"w3a16-rtn", "3-bit weights in groups of 32, asymmetric (minmax grid), "
                      "half-even"},
-       3, 32, false, "minmax"},
+       3,
+       32,
+       false,
+       "minmax"},
       {{"w2a16-rtn", "2-bit weights in groups of 32, asymmetric (minmax grid), "
                      "half-even"},
-       2, 32, false, "minmax"},
+       2,
+       32,
+       false,
+       "minmax"},
   };
   return entries;
 }
@@ -89,11 +101,11 @@ nibble::Expected<std::string> nibble::recipePipeline(const Recipe &recipe) {
   std::string stages = "nibble-frontend";
   if (entry->bits != 0) {
     int64_t group = recipe.groupSize < 0 ? entry->group : recipe.groupSize;
-    stages += llvm::formatv(
-        ",qmodel-plan{{bits={0} group={1} symmetric={2} grid={3} "
-        "rounding=half_even head-bits={4} embedding-bits={5}",
-        entry->bits, group, entry->symmetric ? "true" : "false", entry->grid,
-        recipe.headBits, recipe.embeddingBits);
+    stages +=
+        llvm::formatv(",qmodel-plan{{bits={0} group={1} symmetric={2} grid={3} "
+                      "rounding=half_even head-bits={4} embedding-bits={5}",
+                      entry->bits, group, entry->symmetric ? "true" : "false",
+                      entry->grid, recipe.headBits, recipe.embeddingBits);
     for (auto [option, text] : {std::pair{" include=", recipe.include},
                                 std::pair{" exclude=", recipe.exclude}}) {
       if (text.empty())
@@ -101,7 +113,8 @@ nibble::Expected<std::string> nibble::recipePipeline(const Recipe &recipe) {
       std::string value = quoted(text);
       if (value.empty())
         return Status::error("expects a regular expression without one of the "
-                             "two kinds of quotes, got '" + text + "'");
+                             "two kinds of quotes, got '" +
+                             text + "'");
       stages += option + value;
     }
     stages += "},qmodel-quantize-rtn";

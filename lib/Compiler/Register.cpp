@@ -9,10 +9,10 @@
 
 #include "nibble/Compiler/Passes.h"
 #include "nibble/Compiler/Pipelines.h"
+#include "nibble/Reference/Passes.h"
 #include "nibble/dialects/Onnx/Onnx.h"
 #include "nibble/dialects/QKernel/QKernel.h"
 #include "nibble/dialects/QModel/QModel.h"
-#include "nibble/Reference/Passes.h"
 #include "nibble/passes/Frontend/Passes.h"
 #include "nibble/passes/Lower/Passes.h"
 #include "nibble/passes/Pack/Passes.h"

@@ -106,7 +106,8 @@ LogicalResult DimsAnalysis::run(Operation *function) {
   if (returned.contains(function))
     return success();
   if (!active.insert(function).second)
-    return function->emitOpError("expects a function that does not call itself");
+    return function->emitOpError(
+        "expects a function that does not call itself");
   LogicalResult result = runOnFunction(function);
   active.erase(function);
   return result;
@@ -142,8 +143,7 @@ LogicalResult DimsAnalysis::runOnBlock(Block &block) {
         return call.emitOpError("calls an unknown function");
       if (failed(run(callee)))
         return failure();
-      for (auto [result, dims] :
-           llvm::zip(call.getResults(), returned[callee]))
+      for (auto [result, dims] : llvm::zip(call.getResults(), returned[callee]))
         values[result] = dims;
       continue;
     }

@@ -87,9 +87,9 @@ FailureOr<Tensor> tensorFromLiteral(Attribute literal) {
   }
   bool isUnsigned = type->kind != ElementType::Kind::Signed;
   for (const APInt &value : elements.getValues<APInt>())
-    tensor.setIntegerAt(index++, isUnsigned
-                                     ? static_cast<int64_t>(value.getZExtValue())
-                                     : value.getSExtValue());
+    tensor.setIntegerAt(index++,
+                        isUnsigned ? static_cast<int64_t>(value.getZExtValue())
+                                   : value.getSExtValue());
   return tensor;
 }
 

@@ -71,8 +71,8 @@ Status WeightStore::spillTo(StringRef directory) {
   return file.status();
 }
 
-FailureOr<std::shared_ptr<const MappedFile>>
-WeightStore::map(Operation *where, StringRef file) {
+FailureOr<std::shared_ptr<const MappedFile>> WeightStore::map(Operation *where,
+                                                              StringRef file) {
   std::lock_guard<std::mutex> guard(mutex);
   auto &entry = files[file];
   if (entry)
@@ -81,8 +81,10 @@ WeightStore::map(Operation *where, StringRef file) {
   if (llvm::sys::path::is_absolute(file)) {
     candidates.push_back(file.str());
   } else {
-    for (StringRef folder :
-         {StringRef(root), llvm::sys::path::parent_path(outputDirectory)}) {
+    SmallVector<StringRef> folders{root};
+    if (!outputDirectory.empty())
+      folders.push_back(llvm::sys::path::parent_path(outputDirectory));
+    for (StringRef folder : folders) {
       SmallString<256> path(folder);
       llvm::sys::path::append(path, file);
       candidates.push_back(path.str().str());
@@ -175,7 +177,8 @@ FailureOr<StoredWeight> WeightStore::writeStored(Location where,
   SmallString<256> file(llvm::sys::path::filename(outputDirectory));
   llvm::sys::path::append(file, hash);
   stored.file = file.str().str();
-  if (std::error_code error = llvm::sys::fs::create_directories(outputDirectory))
+  if (std::error_code error =
+          llvm::sys::fs::create_directories(outputDirectory))
     return emitError(where) << "cannot create the weight folder '"
                             << outputDirectory << "': " << error.message();
   SmallString<256> path(outputDirectory);

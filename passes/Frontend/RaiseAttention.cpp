@@ -20,10 +20,12 @@
 #include "Match.h"
 
 #include "nibble/Support/Decline.h"
+#include "nibble/Support/Interfaces.h"
 #include "nibble/passes/Frontend/Passes.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Utils/IndexingUtils.h"
+#include "mlir/IR/Diagnostics.h"
 
 #include <cmath>
 
@@ -72,8 +74,11 @@ struct MaskOperands {
 
 class AttentionMatcher {
 public:
-  explicit AttentionMatcher(const DimsAnalysis &dims) : dims(dims) {}
+  explicit AttentionMatcher(DimsAnalysis &dims) : dims(dims) {}
   LogicalResult raise(onnx::NodeOp node, OpBuilder &builder);
+  /// Derives the dimensions of `op` that were not known before an attention
+  /// above it was found: a mask that is cut from a table hides its size.
+  void completeDims(Operation *op);
 
 private:
   /// `depth` counts the ops passed: operands that are shared could multiply.
@@ -91,7 +96,7 @@ private:
   Value keyMask(ArrayRef<MaskBit> bits, onnx::NodeOp node, OpBuilder &builder);
   Value bitTensor(const MaskBit &bit, onnx::NodeOp node, OpBuilder &builder);
 
-  const DimsAnalysis &dims;
+  DimsAnalysis &dims;
   /// Key masks that were made: layers share them.
   SmallVector<std::pair<MaskBit, Value>> made;
 };
@@ -482,8 +487,37 @@ LogicalResult AttentionMatcher::raise(onnx::NodeOp node, OpBuilder &builder) {
       builder, node.getLoc(), type, scores->q, k, v,
       keyMask(masks.keys, node, builder), masks.bias, APFloat(scale),
       masks.causal, APFloat(masks.value));
+  const auto &known = dims.of(node->getResult(0)).shape;
+  if (const auto &of = dims.of(scores->q).shape; !known && of) {
+    std::vector<DimExpr> shape = *of;
+    shape.back() = DimExpr(*staticDim(v, 3));
+    dims.set(result, {std::move(shape), std::nullopt});
+  } else {
+    dims.set(result, {known, std::nullopt});
+  }
   node->getResult(0).replaceAllUsesWith(result);
   return success();
+}
+
+void AttentionMatcher::completeDims(Operation *op) {
+  auto interface = dyn_cast<DimsOpInterface>(op);
+  if (!interface || llvm::all_of(op->getResults(), [&](Value result) {
+        return dims.of(result).shape &&
+               (isFloat(result) || dims.of(result).elements);
+      }))
+    return;
+  SmallVector<const ValueDims *> operands;
+  for (Value operand : op->getOperands())
+    operands.push_back(&dims.of(operand));
+  SmallVector<ValueDims> results(op->getNumResults());
+  // Contradictions were reported when the dimensions were derived.
+  ScopedDiagnosticHandler quiet(op->getContext(),
+                                [](Diagnostic &) { return success(); });
+  if (failed(interface.inferDims(operands, results)))
+    return;
+  for (auto [result, found] : llvm::zip(op->getResults(), results))
+    if (found.shape)
+      dims.set(result, std::move(found));
 }
 
 struct RaiseAttention : impl::RaiseAttentionBase<RaiseAttention> {
@@ -496,6 +530,7 @@ struct RaiseAttention : impl::RaiseAttentionBase<RaiseAttention> {
         return signalPassFailure();
       AttentionMatcher matcher(dims);
       rewriteInOrder(function, [&](Operation *op, OpBuilder &builder) {
+        matcher.completeDims(op);
         if (onnx::NodeOp node = wellFormedNode(op))
           (void)matcher.raise(node, builder);
       });

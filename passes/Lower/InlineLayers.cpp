@@ -36,8 +36,8 @@ struct InlineLayers : nibble::impl::InlineLayersBase<InlineLayers> {
     for (func::FuncOp entry : entries)
       if (failed(inlineCalls(entry)))
         return signalPassFailure();
-    for (auto function : llvm::make_early_inc_range(
-             getOperation().getOps<func::FuncOp>()))
+    for (auto function :
+         llvm::make_early_inc_range(getOperation().getOps<func::FuncOp>()))
       if (function.isPrivate())
         function.erase();
   }
@@ -53,7 +53,8 @@ private:
       entry.walk([&](func::CallOp call) { found.push_back(call); });
       for (func::CallOp call : found) {
         if (++calls > maxCalls)
-          return entry.emitOpError("expects layers that do not call themselves");
+          return entry.emitOpError(
+              "expects layers that do not call themselves");
         if (failed(inlineCall(call)))
           return failure();
         changed = true;

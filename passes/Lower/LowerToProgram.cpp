@@ -10,8 +10,8 @@
 // computing ops into kernels and steps, and place buffers in the arena.
 //
 // Two ops are the same instance when their kernels print alike once dimension
-// symbols are renumbered in order of appearance: ids, weight names and locations
-// are not part of a kernel, so equal layers share code.
+// symbols are renumbered in order of appearance: ids, weight names and
+// locations are not part of a kernel, so equal layers share code.
 //
 //===----------------------------------------------------------------------===//
 
@@ -19,6 +19,7 @@
 #include "nibble/passes/Lower/Passes.h"
 
 #include "nibble/Base/Sha256.h"
+#include "nibble/Reference/Interpreter.h"
 #include "nibble/Support/WeightStore.h"
 #include "nibble/dialects/Onnx/Onnx.h"
 #include "nibble/dialects/QKernel/QKernel.h"
@@ -43,10 +44,10 @@ namespace {
 /// Where the bytes of a value lie. Views share the storage of what they view.
 struct Storage {
   BufferKind kind = BufferKind::Arena;
-  int64_t index = 0;          ///< of the input or output
-  FlatSymbolRefAttr symbol;   ///< of the weight
+  int64_t index = 0;        ///< of the input or output
+  FlatSymbolRefAttr symbol; ///< of the weight
   DimExpr bytes;
-  Lifetime life;              ///< arena only, in steps
+  Lifetime life; ///< arena only, in steps
 };
 
 struct PlannedStep {
@@ -115,10 +116,9 @@ private:
       return success();
     InFlightDiagnostic error = function.emitOpError(
         "expects a bound for every dimension, got none for ");
-    llvm::interleaveComma(missing, error,
-                          [&](const std::string &name) {
-                            error << "'" << name << "'";
-                          });
+    llvm::interleaveComma(missing, error, [&](const std::string &name) {
+      error << "'" << name << "'";
+    });
     return error << "; give " << (missing.size() > 1 ? "them" : "it")
                  << " with --dim NAME=MIN..MAX, for instance --dim "
                  << *missing.begin() << "=1..512";
@@ -133,6 +133,10 @@ private:
       return user->emitOpError("expects tensors of numbers, got ")
              << value.getType();
     const auto &shape = dims.of(value).shape;
+    if (!shape && !isInterpretable(user))
+      return user->emitOpError(
+          "is an operator that Nibble does not know; "
+          "quant-import --list-unsupported names all of them");
     if (!shape)
       return user->emitOpError("has a result whose shape depends on data: ")
              << value.getType()
@@ -143,7 +147,8 @@ private:
     return bytes;
   }
 
-  //===--- Storage ---------------------------------------------------------===//
+  //===--- Storage
+  //---------------------------------------------------------===//
 
   unsigned addStorage(Storage storage) {
     storages.push_back(std::move(storage));
@@ -196,7 +201,8 @@ private:
     return addStorage(storage);
   }
 
-  //===--- Ops to steps ----------------------------------------------------===//
+  //===--- Ops to steps
+  //----------------------------------------------------===//
 
   LogicalResult visit(Operation *op) {
     if (isInlineConstant(op))
@@ -210,8 +216,9 @@ private:
       return success();
     }
     if (op->getNumRegions() != 0)
-      return op->emitOpError("expects straight-line code, got a region; control "
-                             "flow does not compile yet");
+      return op->emitOpError(
+          "expects straight-line code, got a region; control "
+          "flow does not compile yet");
     addIndexCheck(op);
     return addStep(op, op->getResults());
   }
@@ -294,7 +301,8 @@ private:
     Operation *copy = inner.clone(*op, mapping);
     if (isa<QuantizableOpInterface>(copy)) {
       // Ids differ between layers and would keep equal kernels apart.
-      copy->setAttr("id", builder.getStringAttr(copy->getName().stripDialect()));
+      copy->setAttr("id",
+                    builder.getStringAttr(copy->getName().stripDialect()));
       copy->removeAttr("plan");
     }
     YieldOp::create(inner, op->getLoc(), copy->getResults());
@@ -342,8 +350,8 @@ private:
     int64_t entries = 0;
     if (auto embedding = dyn_cast<EmbeddingOp>(op)) {
       indices = embedding.getIndices();
-      entries = cast<RankedTensorType>(embedding.getTable().getType())
-                    .getDimSize(0);
+      entries =
+          cast<RankedTensorType>(embedding.getTable().getType()).getDimSize(0);
     } else if (auto packed = dyn_cast<PackedEmbeddingOp>(op)) {
       indices = packed.getIndices();
       entries =
@@ -355,15 +363,16 @@ private:
       return;
     Builder builder(module.getContext());
     Attribute check = builder.getDictionaryAttr(
-        {builder.getNamedAttr("input", builder.getI64IntegerAttr(
-                                           storages[it->second].index)),
+        {builder.getNamedAttr(
+             "input", builder.getI64IntegerAttr(storages[it->second].index)),
          builder.getNamedAttr("min", builder.getI64IntegerAttr(-entries)),
          builder.getNamedAttr("limit", builder.getI64IntegerAttr(entries))});
     if (!llvm::is_contained(checks, check))
       checks.push_back(check);
   }
 
-  //===--- Outputs and the arena -------------------------------------------===//
+  //===--- Outputs and the arena
+  //-------------------------------------------===//
 
   LogicalResult placeOutputs() {
     Operation *terminator = function.getBody().front().getTerminator();
@@ -371,8 +380,8 @@ private:
       auto it = storageOf.find(value);
       bool own = it != storageOf.end() &&
                  storages[it->second].kind == BufferKind::Arena;
-      FailureOr<unsigned> home =
-          own ? FailureOr<unsigned>(it->second) : copyToOutput(value, terminator);
+      FailureOr<unsigned> home = own ? FailureOr<unsigned>(it->second)
+                                     : copyToOutput(value, terminator);
       if (failed(home))
         return failure();
       storages[*home].kind = BufferKind::Output;
@@ -444,15 +453,15 @@ private:
     return -1;
   }
 
-  //===--- The program -----------------------------------------------------===//
+  //===--- The program
+  //-----------------------------------------------------===//
 
   Attribute bufferAttr(unsigned index) {
     const Storage &storage = storages[index];
     bool placed = storage.kind == BufferKind::Arena;
-    return BufferAttr::get(module.getContext(), storage.kind,
-                           placed ? 0 : storage.index,
-                           placed ? storage.life.offset : 0, storage.symbol,
-                           storage.bytes.str());
+    return BufferAttr::get(
+        module.getContext(), storage.kind, placed ? 0 : storage.index,
+        placed ? storage.life.offset : 0, storage.symbol, storage.bytes.str());
   }
 
   Attribute portAttr(Value value, Attribute name, unsigned index) {
@@ -471,11 +480,10 @@ private:
     OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
     SmallVector<Attribute> inputs, outputs;
     for (BlockArgument argument : function.getArguments())
-      inputs.push_back(
-          portAttr(argument,
-                   function.getArgAttr(argument.getArgNumber(),
-                                       onnx::nameAttrName),
-                   argument.getArgNumber()));
+      inputs.push_back(portAttr(
+          argument,
+          function.getArgAttr(argument.getArgNumber(), onnx::nameAttrName),
+          argument.getArgNumber()));
     for (auto [index, value] : llvm::enumerate(
              function.getBody().front().getTerminator()->getOperands()))
       outputs.push_back(portAttr(

@@ -31,8 +31,8 @@ int64_t nibble::planMemory(llvm::MutableArrayRef<Lifetime> buffers) {
   llvm::SmallVector<Lifetime *> placed; // by offset
   int64_t total = 0;
   for (Lifetime *buffer : order) {
-    int64_t size = llvm::alignTo(std::max<int64_t>(buffer->bytes, 1),
-                                 bufferAlignment);
+    int64_t size =
+        llvm::alignTo(std::max<int64_t>(buffer->bytes, 1), bufferAlignment);
     int64_t offset = 0;
     for (const Lifetime *other : placed) {
       if (other->last < buffer->first || buffer->last < other->first)
@@ -40,8 +40,9 @@ int64_t nibble::planMemory(llvm::MutableArrayRef<Lifetime> buffers) {
       if (other->offset >= offset + size)
         break;
       offset = std::max<int64_t>(
-          offset, llvm::alignTo(other->offset + std::max<int64_t>(other->bytes, 1),
-                                bufferAlignment));
+          offset,
+          llvm::alignTo(other->offset + std::max<int64_t>(other->bytes, 1),
+                        bufferAlignment));
     }
     buffer->offset = offset;
     placed.insert(llvm::upper_bound(placed, offset,

@@ -5,9 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// linear(x, dequantize(codes, scales, zeros)) -> packed_linear, and the same for
-// embeddings. The order of the bytes is Target/PackedLayout.h; this pass only
-// finds the parts and calls Numerics/PackWeights. It changes no value: the
+// linear(x, dequantize(codes, scales, zeros)) -> packed_linear, and the same
+// for embeddings. The order of the bytes is Target/PackedLayout.h; this pass
+// only finds the parts and calls Numerics/PackWeights. It changes no value: the
 // meaning of a packed op is unpack and the original op.
 //
 //===----------------------------------------------------------------------===//
@@ -44,8 +44,7 @@ struct PackedSymbols {
 Tensor asFloat32(const Tensor &tensor) {
   if (tensor.type() == ElementType::float32())
     return tensor;
-  Tensor result =
-      Tensor::allocate(ElementType::float32(), tensor.shape());
+  Tensor result = Tensor::allocate(ElementType::float32(), tensor.shape());
   for (uint64_t i = 0; i < tensor.size(); ++i)
     result.setNumberAt(i, tensor.numberAt(i));
   return result;
@@ -87,8 +86,8 @@ private:
            builder.getNamedAttr("scheme", builder.getStringAttr(layer.scheme)),
            builder.getNamedAttr(
                "parameters", builder.getI64IntegerAttr(layer.out * layer.in)),
-           builder.getNamedAttr("bits",
-                                builder.getF64FloatAttr(layer.bitsPerWeight))}));
+           builder.getNamedAttr(
+               "bits", builder.getF64FloatAttr(layer.bitsPerWeight))}));
     getOperation()->setAttr("qkernel.layers", builder.getArrayAttr(table));
   }
 
@@ -133,11 +132,11 @@ private:
     auto ofLoad = [&](LoadOp load) -> Attribute {
       if (!load)
         return UnitAttr::get(&getContext());
-      return ArrayAttr::get(&getContext(),
-                            {load.getWeightAttr(),
-                             load.getPermutationAttr()
-                                 ? Attribute(load.getPermutationAttr())
-                                 : UnitAttr::get(&getContext())});
+      return ArrayAttr::get(
+          &getContext(),
+          {load.getWeightAttr(), load.getPermutationAttr()
+                                     ? Attribute(load.getPermutationAttr())
+                                     : UnitAttr::get(&getContext())});
     };
     if (auto load = weight.getDefiningOp<LoadOp>())
       return ofLoad(load);
@@ -203,9 +202,9 @@ private:
         dequantize ? dequantize.getCodes() : linear.getWeight(), linear);
     if (failed(values))
       return failure();
-    FailureOr<WeightOp> weight =
-        addPacked(linear, name + ".packed",
-                  packWeight(layout, dequantize ? *values : asFloat32(*values)));
+    FailureOr<WeightOp> weight = addPacked(
+        linear, name + ".packed",
+        packWeight(layout, dequantize ? *values : asFloat32(*values)));
     if (failed(weight))
       return failure();
     symbols.weight = *weight;

@@ -52,7 +52,8 @@ struct QuantizeRtn : nibble::impl::QuantizeRtnBase<QuantizeRtn> {
         planned.push_back({layer, scheme.getWeight()});
     });
     if (!anyPlan) {
-      getOperation()->emitError("expects a plan, got none; run qmodel-plan first");
+      getOperation()->emitError(
+          "expects a plan, got none; run qmodel-plan first");
       return signalPassFailure();
     }
     for (auto [layer, scheme] : planned)
@@ -99,9 +100,9 @@ private:
   FailureOr<QuantizedSymbols> symbolsFor(LoadOp load, SchemeAttr scheme) {
     Attribute permutation = load.getPermutationAttr();
     auto key = ArrayAttr::get(
-        &getContext(), {load.getWeightAttr(), scheme,
-                        permutation ? permutation
-                                    : UnitAttr::get(&getContext())});
+        &getContext(),
+        {load.getWeightAttr(), scheme,
+         permutation ? permutation : UnitAttr::get(&getContext())});
     auto it = cache.find(key);
     if (it != cache.end())
       return it->second;
@@ -117,7 +118,8 @@ private:
     bool literal = isa<DenseElementsAttr>(weightOf(load).getValue());
     auto add = [&](StringRef suffix, const Tensor &tensor) {
       return addWeight(getOperation(), load.getLoc(),
-                       (load.getWeight() + "." + suffix).str(), tensor, literal);
+                       (load.getWeight() + "." + suffix).str(), tensor,
+                       literal);
     };
     FailureOr<WeightOp> codes = add("codes", matrix->codes);
     FailureOr<WeightOp> scales = add("scales", matrix->scales);

@@ -31,19 +31,19 @@ double storedBits(Value value) {
 
 std::string describeScheme(DequantizeOp dequantize) {
   auto codes = cast<RankedTensorType>(dequantize.getCodes().getType());
-  std::string text = llvm::formatv("{0}-bit {1}", codes.getElementTypeBitWidth(),
-                                   dequantize.getZeros() ? "asymmetric"
-                                                         : "symmetric");
+  std::string text =
+      llvm::formatv("{0}-bit {1}", codes.getElementTypeBitWidth(),
+                    dequantize.getZeros() ? "asymmetric" : "symmetric");
   if (SchemeAttr scheme = dequantize.getSchemeAttr()) {
     IntegerScheme plain = integerScheme(scheme);
     text = llvm::formatv("{0}-bit {1} {2}", plain.bits,
                          plain.symmetric ? "symmetric" : "asymmetric",
                          name(plain.grid));
   }
-  return text + (dequantize.getGroup() == 0
-                     ? std::string(", per channel")
-                     : llvm::formatv(", groups of {0}", dequantize.getGroup())
-                           .str());
+  return text +
+         (dequantize.getGroup() == 0
+              ? std::string(", per channel")
+              : llvm::formatv(", groups of {0}", dequantize.getGroup()).str());
 }
 
 LayerSummary summarizeLayer(QuantizableOpInterface layer) {
@@ -57,8 +57,8 @@ LayerSummary summarizeLayer(QuantizableOpInterface layer) {
   if (auto dequantize = weight.getDefiningOp<DequantizeOp>()) {
     summary.quantized = true;
     summary.scheme = describeScheme(dequantize);
-    double bits = storedBits(dequantize.getCodes()) +
-                  storedBits(dequantize.getScales());
+    double bits =
+        storedBits(dequantize.getCodes()) + storedBits(dequantize.getScales());
     if (dequantize.getZeros())
       bits += storedBits(dequantize.getZeros());
     summary.bitsPerWeight = bits / static_cast<double>(type.getNumElements());
@@ -66,9 +66,10 @@ LayerSummary summarizeLayer(QuantizableOpInterface layer) {
   }
   std::optional<ElementType> element = fromMlirType(type.getElementType());
   summary.bitsPerWeight = type.getElementTypeBitWidth();
-  summary.scheme = element && *element == ElementType::bfloat16() ? "bfloat16"
-                   : llvm::formatv("float{0}", type.getElementTypeBitWidth())
-                         .str();
+  summary.scheme =
+      element && *element == ElementType::bfloat16()
+          ? "bfloat16"
+          : llvm::formatv("float{0}", type.getElementTypeBitWidth()).str();
   Attribute plan = layer.getPlanAttribute();
   if (auto kept = dyn_cast_or_null<KeepAttr>(plan))
     summary.reason = kept.getReason().str();
@@ -104,11 +105,11 @@ std::string nibble::formatSummary(const std::vector<LayerSummary> &layers) {
       quantizedBits += count * layer.bitsPerWeight;
       quantizedWeights += count;
     }
-    text += llvm::formatv("{0} {1,-9} {2,6} x {3,-6} {4,6:F3} bits  {5}{6}\n",
-                          layer.id + std::string(width - layer.id.size(), ' '),
-                          layer.kind, layer.out, layer.in, layer.bitsPerWeight,
-                          layer.scheme,
-                          layer.reason.empty() ? "" : " (" + layer.reason + ")");
+    text += llvm::formatv(
+        "{0} {1,-9} {2,6} x {3,-6} {4,6:F3} bits  {5}{6}\n",
+        layer.id + std::string(width - layer.id.size(), ' '), layer.kind,
+        layer.out, layer.in, layer.bitsPerWeight, layer.scheme,
+        layer.reason.empty() ? "" : " (" + layer.reason + ")");
   }
   text += llvm::formatv("{0} of {1} layers quantized ({2} linears)", quantized,
                         layers.size(), linears);

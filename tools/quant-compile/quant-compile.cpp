@@ -16,6 +16,7 @@
 #include "nibble/Compiler/Session.h"
 #include "nibble/Support/Threads.h"
 #include "nibble/Support/WeightStore.h"
+#include "nibble/Tokenizer/Tokenizer.h"
 #include "nibble/codegen/CPU/Kernels.h"
 #include "nibble/codegen/Emit/EmitBundle.h"
 
@@ -115,8 +116,9 @@ void declare(CLI::App &app, Options &options) {
   app.add_option("--group-size", options.recipe.groupSize,
                  "inputs per scale; 0: one scale per output channel")
       ->check(CLI::NonNegativeNumber);
-  app.add_option("--include", options.recipe.include,
-                 "quantize only layers whose id matches this regular expression");
+  app.add_option(
+      "--include", options.recipe.include,
+      "quantize only layers whose id matches this regular expression");
   app.add_option("--exclude", options.recipe.exclude,
                  "do not quantize layers whose id matches");
   app.add_option("--quantize-head", options.recipe.headBits,
@@ -126,14 +128,19 @@ void declare(CLI::App &app, Options &options) {
                  "quantize embeddings too, in this many bits")
       ->check(CLI::Range(2, 8));
   app.add_option("--tokenizer", options.tokenizer,
-                 "SentencePiece model to put into the bundle");
-  app.add_option("--emit", options.emit, "what to write")
+                 "SentencePiece model to put into the bundle (default: "
+                 "tokenizer.model beside the model, if it is there; none: "
+                 "without)");
+  app.add_option("--emit", options.emit,
+                 "what to write: bundle (default), exe, mlir, llvm or asm")
+      ->type_name("KIND")
       ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Emit>{{"bundle", Emit::Bundle},
-                                      {"exe", Emit::Exe},
-                                      {"mlir", Emit::Mlir},
-                                      {"llvm", Emit::Llvm},
-                                      {"asm", Emit::Asm}}));
+                      std::map<std::string, Emit>{{"bundle", Emit::Bundle},
+                                                  {"exe", Emit::Exe},
+                                                  {"mlir", Emit::Mlir},
+                                                  {"llvm", Emit::Llvm},
+                                                  {"asm", Emit::Asm}})
+                      .description(""));
   app.add_option("--report", options.report,
                  "JSON file: every layer, its scheme and bits");
   app.add_flag("--print-pipeline", options.printPipeline,
@@ -144,13 +151,11 @@ void declare(CLI::App &app, Options &options) {
   app.add_flag("-q,--quiet", options.quiet, "no table of layers");
   std::string list = "Recipes:\n";
   for (const RecipeInfo &recipe : recipes())
-    list += "  " + recipe.name + std::string(12 - std::min<size_t>(
-                                                      recipe.name.size(), 11),
-                                             ' ') +
+    list += "  " + recipe.name +
+            std::string(12 - std::min<size_t>(recipe.name.size(), 11), ' ') +
             recipe.description + "\n";
-  app.footer(list +
-             "\nExample:\n  quant-compile model.onnx --recipe=w4a16-rtn "
-             "--dim batch=1..4 --dim sequence=1..512 -o model.nbl\n");
+  app.footer(list + "\nExample:\n  quant-compile model.onnx --recipe=w4a16-rtn "
+                    "--dim batch=1..4 --dim sequence=1..512 -o model.nbl\n");
 }
 
 int writeResult(ModuleOp module, const Options &options, const char *argv0) {
@@ -194,7 +199,29 @@ int writeResult(ModuleOp module, const Options &options, const char *argv0) {
   return succeeded(emitBundle(module, emit)) ? 0 : 1;
 }
 
-int compile(const Options &options, const char *argv0) {
+/// Settles which tokenizer is bundled, and that it is one: before long work.
+Status chooseTokenizer(Options &options) {
+  if (options.tokenizer == "none") {
+    options.tokenizer.clear();
+    return Status::success();
+  }
+  if (options.tokenizer.empty()) {
+    SmallString<256> beside(options.input);
+    llvm::sys::path::remove_filename(beside);
+    llvm::sys::path::append(beside, "tokenizer.model");
+    if (!llvm::sys::fs::exists(beside))
+      return Status::success();
+    options.tokenizer = beside.str().str();
+  }
+  auto file = MappedFile::open(options.tokenizer);
+  if (!file)
+    return file.status().withContext("cannot read the tokenizer");
+  return Tokenizer::fromSentencePiece((*file)->bytes())
+      .status()
+      .withContext(options.tokenizer);
+}
+
+int compile(Options options, const char *argv0) {
   nibble::Expected<std::string> pipeline = recipePipeline(options.recipe);
   if (!pipeline)
     return fail(pipeline.status(), 2);
@@ -204,14 +231,16 @@ int compile(const Options &options, const char *argv0) {
   }
   for (const std::string &target : options.targets)
     if (!llvm::is_contained(cpuTargets(), target))
-      return fail("expects a target of " +
-                  llvm::join(cpuTargets(), ", ") + "; got '" + target + "'",
+      return fail("expects a target of " + llvm::join(cpuTargets(), ", ") +
+                      "; got '" + target + "'",
                   2);
   ImportOptions import;
   for (const std::string &dim : options.dims)
     if (Status status = parseDim(dim, import.bounds); !status.isOk())
       return fail(status, 2);
 
+  if (Status status = chooseTokenizer(options); !status.isOk())
+    return fail(status);
   CompilerSession session;
   OwningOpRef<ModuleOp> module = session.load(options.input, import);
   if (!module)
@@ -246,6 +275,8 @@ int compile(const Options &options, const char *argv0) {
     report.model.print(llvm::outs());
     if (options.recipe.name != "float32")
       llvm::outs() << formatSummary(report.layers);
+    if (!options.tokenizer.empty())
+      llvm::outs() << "tokenizer: " << options.tokenizer << "\n";
     llvm::outs() << options.output << ": " << bytes << " bytes\n";
   }
   return 0;
@@ -264,8 +295,7 @@ int main(int argc, char **argv) {
   } catch (const CLI::ParseError &error) {
     if (error.get_exit_code() == 0)
       return app.exit(error);
-    llvm::errs() << "error: " << error.what()
-                 << "; see quant-compile --help\n";
+    llvm::errs() << "error: " << error.what() << "; see quant-compile --help\n";
     return 2;
   }
   if (options.output.empty() && !options.printPipeline) {

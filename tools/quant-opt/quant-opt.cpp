@@ -111,6 +111,8 @@ int run(const Options &options, DialectRegistry &registry) {
   MlirOptMainConfig given = MlirOptMainConfig::createFromCLOptions();
   MlirOptMainConfig config = given;
   config.setPassPipelineSetupFn([&](PassManager &manager) {
+    // Our messages name the op; a printed module would bury them.
+    manager.getContext()->printOpOnDiagnostic(false);
     configureWeights(manager.getContext(), options);
     if (failed(given.setupPassPipeline(manager)))
       return failure();

@@ -5,12 +5,14 @@
 //
 //===----------------------------------------------------------------------===//
 //
-//   quant-reduce model.mlir --reduction-tree='traversal-mode=0 test=./fails.sh'
+//   quant-reduce model.mlir --remove-ops=test=./fails.sh -o small.mlir
 //
 // mlir-reduce with Nibble's dialects and passes. The script gets the name of a
 // module and exits with 1 if the problem is still there, with 0 if not.
 //
 //===----------------------------------------------------------------------===//
+
+#include "RemoveOps.h"
 
 #include "nibble/Compiler/Register.h"
 
@@ -29,6 +31,7 @@ int main(int argc, char **argv) {
   nibble::registerAllDialects(registry);
   mlir::registerAllPasses();
   nibble::registerAllPasses();
+  nibble::registerRemoveOps();
   mlir::MLIRContext context(registry);
   return mlir::failed(mlir::mlirReduceMain(argc, argv, context));
 }

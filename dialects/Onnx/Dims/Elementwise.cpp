@@ -12,6 +12,8 @@
 
 #include "Rules.h"
 
+#include "llvm/ADT/StringExtras.h"
+
 using namespace mlir;
 
 namespace nibble::onnx::dims {
@@ -188,72 +190,24 @@ LogicalResult convert(Node &node) {
 } // namespace
 
 void addElementwiseRules(RuleTable &table) {
-  for (StringRef name : {"Add",         "Sub",       "Mul",
-                         "Div",         "Mod",       "Pow",
-                         "Min",         "Max",       "Sum",
-                         "Mean",        "Neg",       "Abs",
-                         "Not",         "And",       "Or",
-                         "Xor",         "Equal",     "Less",
-                         "LessOrEqual", "Greater",   "GreaterOrEqual",
-                         "Where",       "PRelu",     "BitShift",
-                         "BitwiseAnd",  "BitwiseOr", "BitwiseXor"})
+  for (StringRef name :
+       llvm::split("Add Sub Mul Div Mod Pow Min Max Sum Mean Neg Abs Not And "
+                   "Or Xor Equal Less LessOrEqual Greater GreaterOrEqual "
+                   "Where PRelu BitShift BitwiseAnd BitwiseOr BitwiseXor",
+                   ' '))
     table[name] = elementwise;
-  for (StringRef name : {"Sqrt",
-                         "Reciprocal",
-                         "Exp",
-                         "Log",
-                         "Sin",
-                         "Cos",
-                         "Tan",
-                         "Sinh",
-                         "Cosh",
-                         "Asin",
-                         "Acos",
-                         "Atan",
-                         "Asinh",
-                         "Acosh",
-                         "Atanh",
-                         "Erf",
-                         "Tanh",
-                         "Sigmoid",
-                         "HardSigmoid",
-                         "Relu",
-                         "LeakyRelu",
-                         "Elu",
-                         "Selu",
-                         "Celu",
-                         "ThresholdedRelu",
-                         "Softplus",
-                         "Softsign",
-                         "HardSwish",
-                         "Mish",
-                         "Gelu",
-                         "Swish",
-                         "Sign",
-                         "Floor",
-                         "Ceil",
-                         "Round",
-                         "Clip",
-                         "IsNaN",
-                         "IsInf",
-                         "BitwiseNot",
-                         "Softmax",
-                         "LogSoftmax",
-                         "Hardmax",
-                         "CumSum",
-                         "CumProd",
-                         "Trilu",
-                         "ScatterND",
-                         "ScatterElements",
-                         "Scatter",
-                         "TensorScatter",
-                         "ReverseSequence",
-                         "RotaryEmbedding",
-                         "com.microsoft.FastGelu",
-                         "com.microsoft.Gelu",
-                         "com.microsoft.QuickGelu",
-                         "com.microsoft.BiasGelu",
-                         "com.microsoft.RotaryEmbedding"})
+  for (StringRef name :
+       llvm::split("Sqrt Reciprocal Exp Log Sin Cos Tan Sinh Cosh Asin Acos "
+                   "Atan Asinh Acosh Atanh Erf Tanh Sigmoid HardSigmoid Relu "
+                   "LeakyRelu Elu Selu Celu ThresholdedRelu Softplus Softsign "
+                   "HardSwish Mish Gelu Swish Sign Floor Ceil Round Clip "
+                   "IsNaN IsInf BitwiseNot Softmax LogSoftmax Hardmax CumSum "
+                   "CumProd Trilu ScatterND ScatterElements Scatter "
+                   "TensorScatter ReverseSequence RotaryEmbedding "
+                   "com.microsoft.FastGelu com.microsoft.Gelu "
+                   "com.microsoft.QuickGelu com.microsoft.BiasGelu "
+                   "com.microsoft.RotaryEmbedding",
+                   ' '))
     table[name] = sameAsFirst;
   for (StringRef name : {"Identity", "Dropout"})
     table[name] = identity;

@@ -6,7 +6,8 @@
 //===----------------------------------------------------------------------===//
 //
 //   Expected<SpillFile> spill = SpillFile::create("folder/of/the/output");
-//   Expected<Tensor> mapped = spill->keep(tensor);  // the bytes are on disk now
+//   Expected<Tensor> mapped = spill->keep(tensor);  // the bytes are on disk
+//   now
 //
 // A file without a name: it disappears with the process, however that ends.
 //

@@ -30,7 +30,7 @@ namespace nibble {
 /// A recipe and what a user may change about it.
 struct Recipe {
   std::string name = "float32";
-  int64_t groupSize = -1; ///< -1: the recipe's own; 0: per channel
+  int64_t groupSize = -1;       ///< -1: the recipe's own; 0: per channel
   std::string include, exclude; ///< regular expressions on layer ids
   unsigned headBits = 0, embeddingBits = 0; ///< 0: floating point
 };

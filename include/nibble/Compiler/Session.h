@@ -48,8 +48,9 @@ public:
   mlir::OwningOpRef<mlir::ModuleOp> load(const std::string &path,
                                          const ImportOptions &options);
 
-  /// Stored weights are named as seen from the folder of the loaded module; names
-  /// them as seen from the folder of `output`, where the module is to be written.
+  /// Stored weights are named as seen from the folder of the loaded module;
+  /// names them as seen from the folder of `output`, where the module is to be
+  /// written.
   void relocateWeights(mlir::ModuleOp module, const std::string &output);
 
   /// Runs a textual pipeline `builtin.module(...)`. `report`, if given,

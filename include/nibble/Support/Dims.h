@@ -13,7 +13,8 @@
 // Function arguments name their dimensions in the argument attribute
 // `qmodel.dims = ["batch", "past + seq", "64"]`; the module attribute
 // `qmodel.bounds = {batch = [1, 4]}` bounds the symbols. Everything else is
-// derived here; tensor encodings are not used because upstream passes drop them.
+// derived here; tensor encodings are not used because upstream passes drop
+// them.
 //
 //===----------------------------------------------------------------------===//
 
@@ -63,7 +64,8 @@ public:
 private:
   llvm::LogicalResult runOnFunction(mlir::Operation *function);
   llvm::LogicalResult runOnBlock(mlir::Block &block);
-  llvm::DenseSet<mlir::Operation *> active; ///< being analysed, callers included
+  llvm::DenseSet<mlir::Operation *>
+      active; ///< being analysed, callers included
   llvm::DenseMap<mlir::Value, ValueDims> values;
   llvm::DenseMap<mlir::Operation *, std::vector<ValueDims>> returned;
 };
