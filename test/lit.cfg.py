@@ -62,3 +62,7 @@ except OSError:
 for flag in ("avx2", "f16c", "avx_vnni", "avx512f", "avx512_vnni"):
     if flag in flags.split():
         config.available_features.add("cpu-" + flag.replace("_", "-"))
+
+# A stock mlir-opt cannot load a plugin that wants a sanitizer's runtime first.
+if "-fsanitize" in config.nibble_cxx_flags:
+    config.available_features.add("sanitizer")

@@ -7,15 +7,17 @@
 //
 // Configures the weight store of the context, which a driver of ours does when
 // it opens a file (CompilerSession::load) and a stock mlir-opt cannot. It lives
-// here, with the drivers, because it says nothing about the IR.
+// here, with the drivers, because it says nothing about what the IR computes.
 //
 //===----------------------------------------------------------------------===//
 
 #include "nibble/Compiler/Passes.h"
 #include "nibble/Support/WeightStore.h"
+#include "nibble/dialects/QModel/RebaseWeights.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
 
 namespace nibble {
 #define GEN_PASS_DEF_WEIGHTS
@@ -52,10 +54,29 @@ struct Weights : nibble::impl::WeightsBase<Weights> {
     WeightStore &store = WeightStore::get(&getContext());
     if (!root.empty())
       store.setRoot(root);
-    // Without the slash that a shell adds: what is beside the folder is asked
-    // for later.
-    if (!output.empty())
-      store.setOutputDirectory(StringRef(output).rtrim('/'));
+    if (!output.empty() && failed(setOutput(store)))
+      signalPassFailure();
+  }
+
+private:
+  LogicalResult setOutput(WeightStore &store) {
+    // Without the slash that a shell adds: its parent is where the module will
+    // be, and where all of its weights are named from.
+    StringRef folder = StringRef(output).rtrim('/');
+    store.setOutputDirectory(folder);
+    if (root.empty())
+      return success();
+    StringRef beside = llvm::sys::path::parent_path(folder);
+    if (beside.empty())
+      beside = ".";
+    // A path through a folder that is not there leads nowhere.
+    if (std::error_code error = llvm::sys::fs::create_directories(beside))
+      return emitError(getOperation().getLoc(),
+                       "nibble-weights: cannot create the folder '")
+             << beside << "': " << error.message();
+    qmodel::rebaseWeights(getOperation(), root, beside);
+    store.setRoot(beside);
+    return success();
   }
 };
 

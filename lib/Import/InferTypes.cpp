@@ -15,6 +15,7 @@
 
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringSet.h"
 
 using namespace mlir;
 using namespace nibble;
@@ -82,6 +83,45 @@ Type GraphBuilder::convertType(const TypeProto *type, Type fallback,
                         ? dim.dim_value()
                         : ShapedType::kDynamic);
   return RankedTensorType::get(shape, element);
+}
+
+/// Sizes of the first result of a node that broadcasts, where the operands' own
+/// sizes tell; two unknown sizes may differ, so that theirs is unknown.
+static std::optional<SmallVector<int64_t>>
+broadcastSizes(nibble::onnx::NodeOp op) {
+  static const llvm::StringSet<> broadcasting = {
+      "Add",         "And",     "Div",
+      "Equal",       "Greater", "Less",
+      "LessOrEqual", "MatMul",  "GreaterOrEqual",
+      "Max",         "Min",     "Mod",
+      "Mul",         "Or",      "Pow",
+      "Sub",         "Sum",     "Where",
+      "Xor"};
+  StringRef name = op.getOpType();
+  if (!op.is(name) || !broadcasting.contains(name))
+    return std::nullopt;
+  SmallVector<ArrayRef<int64_t>> shapes;
+  size_t rank = 0;
+  for (Value operand : op->getOperands()) {
+    auto type = dyn_cast<RankedTensorType>(operand.getType());
+    // A vector in a product drops a dimension.
+    if (!type || (name == "MatMul" && type.getRank() < 2))
+      return std::nullopt;
+    shapes.push_back(type.getShape());
+    rank = std::max(rank, shapes.back().size());
+  }
+  SmallVector<int64_t> sizes(rank, 1);
+  for (ArrayRef<int64_t> shape : shapes)
+    for (size_t i = 1; i <= shape.size(); ++i) {
+      int64_t &size = sizes[rank - i], own = shape[shape.size() - i];
+      if (size == 1 || (ShapedType::isDynamic(size) && own != 1))
+        size = own;
+    }
+  if (name == "MatMul") {
+    sizes[rank - 2] = shapes[0][shapes[0].size() - 2];
+    sizes[rank - 1] = shapes[1].back();
+  }
+  return sizes;
 }
 
 /// Rank of a first result whose dimensions depend on data but whose number of
@@ -203,10 +243,15 @@ void GraphBuilder::inferTypes(const NodeProto &node, nibble::onnx::NodeOp op,
                          std::to_string(known.shape->size()) +
                          " from its operands; correct the declaration");
       known = ValueDims();
+      std::optional<SmallVector<int64_t>> sizes;
       std::optional<int64_t> rank;
       if (!type.hasRank() && index == 0)
+        sizes = broadcastSizes(op);
+      if (!type.hasRank() && index == 0 && !sizes)
         rank = rankByData(op);
-      if (rank)
+      if (sizes)
+        type = RankedTensorType::get(*sizes, type.getElementType());
+      else if (rank)
         type = RankedTensorType::get(
             SmallVector<int64_t>(*rank, ShapedType::kDynamic),
             type.getElementType());

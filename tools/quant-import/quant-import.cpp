@@ -250,6 +250,8 @@ int main(int argc, char **argv) {
       return fail(status.message(), WrongUsage);
 
   MLIRContext context(MLIRContext::Threading::DISABLED);
+  // Our messages name the op; a printed module would bury them.
+  context.printOpOnDiagnostic(false);
   ScopedDiagnosticHandler handler(&context, print);
   std::vector<ImportProblem> problems;
   if (listsUnsupported) {

@@ -16,13 +16,14 @@ def Weights : Pass<"nibble-weights", "::mlir::ModuleOp"> {
     A stock `mlir-opt` does not know which file a module came from, so that
     stored weights resolve against the folder it runs in, and new ones, which
     stay in memory, are lost at its end. This pass, at the front of a pipeline,
-    says what Nibble's own drivers know. The module stays as it is.
+    says what Nibble's own drivers know.
 
     Relative paths of stored weights resolve against `root`, then against the
     folder that `output` lies in, then against NIBBLE_WEIGHTS in the
     environment. New weights become files in `output`, which is made when the
-    first one is; the resulting module names them as seen from beside `output`.
-    An option that is not given changes nothing.
+    first one is; the resulting module, which belongs beside it, names them as
+    seen from there. With both options the weights that the module has already
+    are renamed likewise. An option that is not given changes nothing.
 
     ```
     mlir-opt ... --pass-pipeline='builtin.module(

@@ -18,8 +18,6 @@ import numpy as np
 from graph import Graph, Style
 from onnx import TensorProto
 
-LOWEST = float(np.finfo(np.float32).min)
-
 
 @dataclasses.dataclass
 class Config:
@@ -59,6 +57,7 @@ class Config:
     rope_tables: str = "computed"  # or gathered
     scale: str = "scores_div"  # or scores_mul, query, key, both
     key_transpose: str = "after"  # or direct, reshaped
+    attention_rank: int = 4  # 3: products as torch.bmm has them
     repeat: str = "expand"  # of key and value heads; or tile
     mask: str = "where_lowest"  # see `mask`
 
@@ -70,6 +69,7 @@ class Config:
     output: str = "logits"  # or hidden
     # How many of the attentions are expected to have a mask as a bias.
     biases: int = 0
+    tolerance: float = 1e-3  # of the largest logit
 
 
 class Decoder:
@@ -79,6 +79,7 @@ class Decoder:
         self.kv_heads = c.kv_heads or c.heads
         self.head = c.head or c.width // c.heads
         self.rotated = int(self.head * c.rotary)
+        self.lowest = float(np.finfo(self.g.float).min)
         self.found = collections.Counter()
 
     # Pieces that read alike in all families.
@@ -163,9 +164,9 @@ class Decoder:
             join = lambda half: np.concatenate([half, half], -1)
         if c.rope_tables == "gathered":
             angle = join(np.outer(np.arange(c.context), inverse))
-            tables = [g.initializer(f(angle).astype(np.float32), "table") for f in (np.cos, np.sin)]
+            tables = [g.initializer(f(angle).astype(g.float), "table") for f in (np.cos, np.sin)]
             return [g.node("Gather", table, positions, axis=0) for table in tables]
-        pos = g.unsqueeze(g.cast(positions, TensorProto.FLOAT), 2)
+        pos = g.unsqueeze(g.cast(positions, g.float_type), 2)
         angle = g.mul(pos, g.constant(join(inverse)[None, None]))
         return [g.node("Cos", angle), g.node("Sin", angle)]
 
@@ -228,7 +229,7 @@ class Decoder:
     def padding_sum(self, mask, hidden):
         """float [batch, 1, 1, total], added to scores: (1 - mask) * hidden."""
         g = self.g
-        seen = g.cast(g.unsqueeze(mask, 1, 2), TensorProto.FLOAT)
+        seen = g.cast(g.unsqueeze(mask, 1, 2), g.float_type)
         return g.mul(g.node("Sub", g.constant(1.0), seen), g.constant(hidden))
 
     def prepare_mask(self, ids, mask):
@@ -245,7 +246,7 @@ class Decoder:
             if c.mask == "where_scores":
                 self.condition = (seen, -1e9)
                 return
-            hidden = LOWEST if c.mask == "where_lowest" else -np.inf
+            hidden = self.lowest if c.mask == "where_lowest" else -np.inf
             self.added = [g.node("Where", seen, g.constant(0.0), g.constant(hidden))]
         elif c.mask == "padding":
             self.added = [self.padding_sum(mask, -10000.0)]
@@ -258,8 +259,29 @@ class Decoder:
             start = g.unsqueeze(g.node("Sub", total, g.size(ids, 1)), 0)
             end = g.unsqueeze(total, 0)
             cut = g.slice(g.slice(buffer, start, end, axis=2), 0, end, axis=3)
-            self.condition = (cut, LOWEST)
+            self.condition = (cut, self.lowest)
             self.added = [self.padding_sum(mask, -10000.0)]
+        elif c.mask in ("buffer_weak", "buffer_float", "buffer_added"):
+            # A stored triangle and no padding: replaced by -1e4 as GPT-2 has
+            # it, compared with 0 as nanoGPT has it, or a table to add.
+            ones = np.tril(np.ones((c.context, c.context)))[None, None]
+            start = g.unsqueeze(g.node("Sub", total, g.size(ids, 1)), 0)
+            end = g.unsqueeze(total, 0)
+            if c.mask == "buffer_weak":
+                ones = ones.astype(bool)
+            elif c.mask == "buffer_float":
+                ones = ones.astype(g.float)
+            else:
+                ones = np.where(ones, 0, -np.inf).astype(g.float)
+            cut = g.initializer(ones, "buffer")
+            cut = g.slice(g.slice(cut, 0, end, axis=3), start, end, axis=2)
+            if c.mask == "buffer_added":
+                self.added = [cut]
+            elif c.mask == "buffer_weak":
+                self.condition = (cut, -1e4)
+            else:
+                hidden = g.node("Equal", cut, g.constant(0.0))
+                self.condition = (g.node("Not", hidden), -np.inf)
         elif c.mask == "trilu":
             # Lower triangle of ones, shifted by the past.
             new = g.size(ids, 1)
@@ -273,7 +295,7 @@ class Decoder:
                 g.unsqueeze(g.cast(kept, TensorProto.BOOL), 0, 1),
                 self.padding_condition(mask),
             )
-            self.condition = (seen, LOWEST)
+            self.condition = (seen, self.lowest)
         elif c.mask == "triu_infinite":
             # Without a past: -inf above the diagonal; no padding.
             new = g.unsqueeze(g.size(ids, 1), 0)
@@ -281,7 +303,7 @@ class Decoder:
             low = g.node(
                 "ConstantOfShape",
                 shape,
-                value=numpy_tensor(np.array([-np.inf], np.float32)),
+                value=numpy_tensor(np.array([-np.inf], g.float)),
             )
             self.added = [g.node("Trilu", low, g.constant(1, np.int64), upper=1)]
         elif c.mask == "expanded":
@@ -298,8 +320,8 @@ class Decoder:
                 "And", self.causal_condition(ids, total), self.padding_condition(mask)
             )
             seen = g.node("Expand", seen, shape)
-            float_ = g.node("Sub", g.constant(1.0), g.cast(seen, TensorProto.FLOAT))
-            self.added = [g.mul(float_, g.constant(LOWEST))]
+            float_ = g.node("Sub", g.constant(1.0), g.cast(seen, g.float_type))
+            self.added = [g.mul(float_, g.constant(self.lowest))]
         else:
             raise ValueError(c.mask)
 
@@ -365,7 +387,7 @@ class Decoder:
 
     def attention(self, x, layer):
         c, g = self.c, self.g
-        self.found["attention"] += 1
+        self.found["attention"] += c.attention_rank == 4
         q, k, v = self.projections(x)
         q = self.heads_of(q, c.heads)
         k, v = (self.heads_of(t, self.kv_heads) for t in (k, v))
@@ -396,7 +418,10 @@ class Decoder:
             keys = g.mul(keys, g.constant(factor))
         elif c.scale == "both":
             keys = g.mul(keys, g.constant(factor**0.5))
-        scores = g.matmul(q, keys)
+        if c.attention_rank == 3:
+            scores = self.product_of_rank_3(q, keys, c.heads)
+        else:
+            scores = g.matmul(q, keys)
         if c.scale == "scores_div":
             scores = g.node("Div", scores, g.constant(1 / factor))
         elif c.scale == "scores_mul":
@@ -407,7 +432,41 @@ class Decoder:
         for term in self.added:
             scores = g.add(scores, term)
         weights = g.node("Softmax", scores, axis=-1)
-        y = g.transpose(g.matmul(weights, v), 0, 2, 1, 3)
+        if c.attention_rank == 3:
+            y = self.product_of_rank_3(weights, v, c.heads)
+        else:
+            y = g.matmul(weights, v)
+        y = g.transpose(y, 0, 2, 1, 3)
+        return self.output_projection(y)
+
+    def product_of_rank_3(self, a, b, heads):
+        """As torch.bmm is exported: batch and heads are one dimension."""
+        g = self.g
+        rows, columns = g.size(a, 2), g.size(b, 3)
+        three = [
+            g.node(
+                "Reshape",
+                x,
+                g.node(
+                    "Concat",
+                    g.ints(-1),
+                    g.unsqueeze(g.size(x, 2), 0),
+                    g.unsqueeze(g.size(x, 3), 0),
+                    axis=0,
+                ),
+            )
+            for x in (a, b)
+        ]
+        shape = [
+            g.unsqueeze(g.size(a, 0), 0),
+            g.ints(heads),
+            g.unsqueeze(rows, 0),
+            g.unsqueeze(columns, 0),
+        ]
+        return g.node("Reshape", g.matmul(*three), g.node("Concat", *shape, axis=0))
+
+    def output_projection(self, y):
+        c, g = self.c, self.g
         width = c.heads * self.head
         y = g.reshape(y, [("of", y, 0), ("of", y, 1), width])
         if c.qkv == "conv1d":
@@ -418,7 +477,7 @@ class Decoder:
         name = f"past_key_values.{layer}.{kind}"
         self.g.input(
             name,
-            TensorProto.FLOAT,
+            self.g.float_type,
             ["batch", self.kv_heads, "past_sequence", self.head],
         )
         whole = self.g.node("Concat", name, x, axis=2)

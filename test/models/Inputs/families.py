@@ -65,7 +65,8 @@ def models():
     plain = Style()
     odd = Style(swap=True, constant_nodes=True, anonymous=True)
     zeros = Style(swap=True, shapes="zeros")
-    half = Style(half_weights=True)
+    half = Style(weights="float16")
+    integer = Style(weights="int8", swap=True)
     return [
         Config("llama", 1, 14, plain, 307, 64, 3, **llama),
         Config(
@@ -109,6 +110,18 @@ def models():
             norm_form="div_one",
             mask="trilu",
             past=True,
+            **llama,
+        ),
+        Config("llama-integer-weights", 22, 16, integer, 160, 64, **llama),
+        Config(
+            "llama-float16",
+            23,
+            17,
+            Style(half=True),
+            180,
+            64,
+            tolerance=2e-2,
+            mask="where_infinite",
             **llama,
         ),
         Config("qwen", 5, 15, zeros, 401, 96, 2, 6, **qwen),
@@ -191,6 +204,39 @@ def models():
             97,
             32,
             **{**gpt2, "mask": "triu_infinite", "tied": False, "qkv": "three", "biases": 0},
+        ),
+        Config(
+            "gpt2-weak-mask",
+            24,
+            15,
+            odd,
+            205,
+            48,
+            past=True,
+            **{**gpt2, "mask": "buffer_weak", "biases": 0},
+        ),
+        Config(
+            "gpt2-float-table",
+            25,
+            16,
+            plain,
+            205,
+            32,
+            past=True,
+            **{**gpt2, "mask": "buffer_float", "qkv": "split", "biases": 0},
+        ),
+        Config(
+            "gpt2-added-table",
+            26,
+            16,
+            odd,
+            205,
+            32,
+            past=True,
+            **{**gpt2, "mask": "buffer_added", "qkv": "split", "biases": 0},
+        ),
+        Config(
+            "opt-rank-3", 27, 14, zeros, 140, 48, attention_rank=3, past=True, **opt
         ),
         Config("opt", 16, 14, plain, 400, 56, **opt),
         Config(

@@ -29,7 +29,9 @@ class Style:
     constant_nodes: bool = False  # constants as nodes, not initializers
     anonymous: bool = False  # nodes, values and weights without telling names
     shapes: str = "computed"  # of Reshape: "computed" from Shape, or "zeros"
-    half_weights: bool = False  # weights stored as float16, with a Cast each
+    weights: str = "float32"  # or "float16", "int8": with a Cast or
+    # DequantizeLinear each
+    half: bool = False  # everything is computed in float16
 
 
 class Graph:
@@ -78,8 +80,16 @@ class Graph:
         self.initializers.append(numpy_helper.from_array(array, name))
         return name
 
-    def constant(self, value, dtype=np.float32):
-        array = np.asarray(value, dtype)
+    @property
+    def float(self):
+        return np.float16 if self.style.half else np.float32
+
+    @property
+    def float_type(self):
+        return TensorProto.FLOAT16 if self.style.half else TensorProto.FLOAT
+
+    def constant(self, value, dtype=None):
+        array = np.asarray(value, dtype or self.float)
         if not self.style.constant_nodes:
             return self.initializer(array)
         return self.node("Constant", value=numpy_helper.from_array(array))
@@ -88,10 +98,20 @@ class Graph:
         return self.constant(values, np.int64)
 
     def stored(self, array):
-        if not self.style.half_weights:
-            return self.initializer(array.astype(np.float32), "weight")
-        half = self.initializer(array.astype(np.float16), "weight")
-        return self.node("Cast", half, to=TensorProto.FLOAT)
+        """A matrix; its quantization is per column."""
+        if self.style.weights == "float16":
+            half = self.initializer(array.astype(np.float16), "weight")
+            return self.node("Cast", half, to=TensorProto.FLOAT)
+        if self.style.weights == "int8":
+            scale = np.abs(array).max(0).astype(np.float32) / 127
+            codes = np.rint(array / scale).astype(np.int8)
+            operands = [
+                self.initializer(codes, "weight"),
+                self.initializer(scale, "scale"),
+                self.initializer(np.zeros(scale.shape, np.int8), "zero"),
+            ]
+            return self.node("DequantizeLinear", *operands, axis=1)
+        return self.initializer(array.astype(self.float), "weight")
 
     def weight(self, shape, scale=None):
         scale = scale or 1.2 / np.sqrt(shape[0])
@@ -99,7 +119,7 @@ class Graph:
 
     def vector(self, size, around=0.0):
         array = around + 0.3 * self.random.normal(size=size)
-        return self.initializer(array.astype(np.float32), "vector")
+        return self.initializer(array.astype(self.float), "vector")
 
     # What opsets spell differently.
 
@@ -178,7 +198,7 @@ class Graph:
 
     def output(self, value, name, dims):
         self.nodes.append(helper.make_node("Identity", [value], [name], f"{name}_out"))
-        self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
+        self.outputs.append(helper.make_tensor_value_info(name, self.float_type, dims))
 
     def model(self):
         graph = helper.make_graph(

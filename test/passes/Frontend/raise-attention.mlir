@@ -328,3 +328,130 @@ func.func @refused(%s: tensor<?x4x?x?xf32>, %v: tensor<?x4x?x8xf32>)
     : (tensor<?x4x?x?xf32>, tensor<?x4x?x8xf32>) -> tensor<?x4x?x8xf32>
   return %y, %y2 : tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>
 }
+
+// A stored triangle, cut to the rows after the past. Every row sees itself, so -1e4
+// hides.
+// CHECK-LABEL: func.func @stored_triangle
+func.func @stored_triangle(%q: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "s", "8"]}, %k: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "p + s", "8"]}, %v: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "p + s", "8"]})
+    -> tensor<?x4x?x8xf32> {
+  // CHECK: qmodel.attention %arg0, %arg1, %arg2 causal scale 1{{.*}} mask_value -1.0{{0*}}e+04
+  %t = onnx.constant dense<[[[[true, false, false], [true, true, false], [true, true, true]]]]> : tensor<1x1x3x3xi1>
+  %kt = onnx.node "Transpose"(%k) attributes {perm = [0, 1, 3, 2]} {version = 16 : i64}
+    : (tensor<?x4x?x8xf32>) -> tensor<?x4x8x?xf32>
+  %s0 = onnx.node "MatMul"(%q, %kt) {version = 16 : i64}
+    : (tensor<?x4x?x8xf32>, tensor<?x4x8x?xf32>) -> tensor<?x4x?x?xf32>
+  %start = qmodel.dim_tensor ["p"] : tensor<1xi64>
+  %zero = onnx.constant dense<0> : tensor<1xi64>
+  %end = qmodel.dim_tensor ["p + s"] : tensor<1xi64>
+  %two = onnx.constant dense<2> : tensor<1xi64>
+  %three = onnx.constant dense<3> : tensor<1xi64>
+  %r = onnx.node "Slice"(%t, %start, %end, %two) {version = 16 : i64}
+    : (tensor<1x1x3x3xi1>, tensor<1xi64>, tensor<1xi64>, tensor<1xi64>) -> tensor<1x1x?x3xi1>
+  %m = onnx.node "Slice"(%r, %zero, %end, %three) {version = 16 : i64}
+    : (tensor<1x1x?x3xi1>, tensor<1xi64>, tensor<1xi64>, tensor<1xi64>) -> tensor<1x1x?x?xi1>
+  %low = onnx.constant dense<-1.0e4> : tensor<f32>
+  %s1 = onnx.node "Where"(%m, %s0, %low) {version = 16 : i64}
+    : (tensor<1x1x?x?xi1>, tensor<?x4x?x?xf32>, tensor<f32>) -> tensor<?x4x?x?xf32>
+  %p = onnx.node "Softmax"(%s1) attributes {axis = -1 : i64} {version = 16 : i64}
+    : (tensor<?x4x?x?xf32>) -> tensor<?x4x?x?xf32>
+  %y = onnx.node "MatMul"(%p, %v) {version = 16 : i64}
+    : (tensor<?x4x?x?xf32>, tensor<?x4x?x8xf32>) -> tensor<?x4x?x8xf32>
+  return %y : tensor<?x4x?x8xf32>
+}
+
+// Rows from the first are not those of the new tokens.
+// CHECK-LABEL: func.func @refused_triangle_start
+func.func @refused_triangle_start(%q: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "s", "8"]}, %k: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "p + s", "8"]}, %v: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "p + s", "8"]})
+    -> tensor<?x4x?x8xf32> {
+  // CHECK-NOT: qmodel.attention
+  %t = onnx.constant dense<[[[[true, false, false], [true, true, false], [true, true, true]]]]> : tensor<1x1x3x3xi1>
+  %kt = onnx.node "Transpose"(%k) attributes {perm = [0, 1, 3, 2]} {version = 16 : i64}
+    : (tensor<?x4x?x8xf32>) -> tensor<?x4x8x?xf32>
+  %s0 = onnx.node "MatMul"(%q, %kt) {version = 16 : i64}
+    : (tensor<?x4x?x8xf32>, tensor<?x4x8x?xf32>) -> tensor<?x4x?x?xf32>
+  %start = qmodel.dim_tensor ["p"] : tensor<1xi64>
+  %zero = onnx.constant dense<0> : tensor<1xi64>
+  %end = qmodel.dim_tensor ["p + s"] : tensor<1xi64>
+  %two = onnx.constant dense<2> : tensor<1xi64>
+  %three = onnx.constant dense<3> : tensor<1xi64>
+  %r = onnx.node "Slice"(%t, %zero, %end, %two) {version = 16 : i64}
+    : (tensor<1x1x3x3xi1>, tensor<1xi64>, tensor<1xi64>, tensor<1xi64>) -> tensor<1x1x?x3xi1>
+  %m = onnx.node "Slice"(%r, %zero, %end, %three) {version = 16 : i64}
+    : (tensor<1x1x?x3xi1>, tensor<1xi64>, tensor<1xi64>, tensor<1xi64>) -> tensor<1x1x?x?xi1>
+  %low = onnx.constant dense<-1.0e4> : tensor<f32>
+  %s1 = onnx.node "Where"(%m, %s0, %low) {version = 16 : i64}
+    : (tensor<1x1x?x?xi1>, tensor<?x4x?x?xf32>, tensor<f32>) -> tensor<?x4x?x?xf32>
+  %p = onnx.node "Softmax"(%s1) attributes {axis = -1 : i64} {version = 16 : i64}
+    : (tensor<?x4x?x?xf32>) -> tensor<?x4x?x?xf32>
+  %y = onnx.node "MatMul"(%p, %v) {version = 16 : i64}
+    : (tensor<?x4x?x?xf32>, tensor<?x4x?x8xf32>) -> tensor<?x4x?x8xf32>
+  return %y : tensor<?x4x?x8xf32>
+}
+
+// A window is no triangle.
+// CHECK-LABEL: func.func @refused_stored_window
+func.func @refused_stored_window(%q: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "s", "8"]}, %k: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "p + s", "8"]}, %v: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "p + s", "8"]})
+    -> tensor<?x4x?x8xf32> {
+  // CHECK-NOT: qmodel.attention
+  %t = onnx.constant dense<[[[[true, false, false], [true, true, false], [false, true, true]]]]> : tensor<1x1x3x3xi1>
+  %kt = onnx.node "Transpose"(%k) attributes {perm = [0, 1, 3, 2]} {version = 16 : i64}
+    : (tensor<?x4x?x8xf32>) -> tensor<?x4x8x?xf32>
+  %s0 = onnx.node "MatMul"(%q, %kt) {version = 16 : i64}
+    : (tensor<?x4x?x8xf32>, tensor<?x4x8x?xf32>) -> tensor<?x4x?x?xf32>
+  %start = qmodel.dim_tensor ["p"] : tensor<1xi64>
+  %zero = onnx.constant dense<0> : tensor<1xi64>
+  %end = qmodel.dim_tensor ["p + s"] : tensor<1xi64>
+  %two = onnx.constant dense<2> : tensor<1xi64>
+  %three = onnx.constant dense<3> : tensor<1xi64>
+  %r = onnx.node "Slice"(%t, %start, %end, %two) {version = 16 : i64}
+    : (tensor<1x1x3x3xi1>, tensor<1xi64>, tensor<1xi64>, tensor<1xi64>) -> tensor<1x1x?x3xi1>
+  %m = onnx.node "Slice"(%r, %zero, %end, %three) {version = 16 : i64}
+    : (tensor<1x1x?x3xi1>, tensor<1xi64>, tensor<1xi64>, tensor<1xi64>) -> tensor<1x1x?x?xi1>
+  %low = onnx.constant dense<-1.0e4> : tensor<f32>
+  %s1 = onnx.node "Where"(%m, %s0, %low) {version = 16 : i64}
+    : (tensor<1x1x?x?xi1>, tensor<?x4x?x?xf32>, tensor<f32>) -> tensor<?x4x?x?xf32>
+  %p = onnx.node "Softmax"(%s1) attributes {axis = -1 : i64} {version = 16 : i64}
+    : (tensor<?x4x?x?xf32>) -> tensor<?x4x?x?xf32>
+  %y = onnx.node "MatMul"(%p, %v) {version = 16 : i64}
+    : (tensor<?x4x?x?xf32>, tensor<?x4x?x8xf32>) -> tensor<?x4x?x8xf32>
+  return %y : tensor<?x4x?x8xf32>
+}
+
+// A mask that keeps its dimensions of size 1.
+// CHECK-LABEL: func.func @padding_of_rank_4
+func.func @padding_of_rank_4(%q: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "s", "8"]}, %k: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "p + s", "8"]}, %v: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "p + s", "8"]}, %mask: tensor<?x1x1x?xi1> {qmodel.dims = ["b", "1", "1", "p + s"]})
+    -> tensor<?x4x?x8xf32> {
+  // CHECK: %[[M:.*]] = onnx.node "Squeeze"(%arg3
+  // CHECK: qmodel.attention %arg0, %arg1, %arg2 key_mask %[[M]] scale
+  %kt = onnx.node "Transpose"(%k) attributes {perm = [0, 1, 3, 2]} {version = 16 : i64}
+    : (tensor<?x4x?x8xf32>) -> tensor<?x4x8x?xf32>
+  %s0 = onnx.node "MatMul"(%q, %kt) {version = 16 : i64}
+    : (tensor<?x4x?x8xf32>, tensor<?x4x8x?xf32>) -> tensor<?x4x?x?xf32>
+  %low = onnx.constant dense<-1.0e9> : tensor<f32>
+  %s1 = onnx.node "Where"(%mask, %s0, %low) {version = 16 : i64}
+    : (tensor<?x1x1x?xi1>, tensor<?x4x?x?xf32>, tensor<f32>) -> tensor<?x4x?x?xf32>
+  %p = onnx.node "Softmax"(%s1) attributes {axis = -1 : i64} {version = 16 : i64}
+    : (tensor<?x4x?x?xf32>) -> tensor<?x4x?x?xf32>
+  %y = onnx.node "MatMul"(%p, %v) {version = 16 : i64}
+    : (tensor<?x4x?x?xf32>, tensor<?x4x?x8xf32>) -> tensor<?x4x?x8xf32>
+  return %y : tensor<?x4x?x8xf32>
+}
+
+// A padded row may see nothing: then -1e4 hides nothing either.
+// CHECK-LABEL: func.func @refused_weak_padding
+func.func @refused_weak_padding(%q: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "s", "8"]}, %k: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "p + s", "8"]}, %v: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "p + s", "8"]}, %mask: tensor<?x1x1x?xi1> {qmodel.dims = ["b", "1", "1", "p + s"]})
+    -> tensor<?x4x?x8xf32> {
+  // CHECK-NOT: qmodel.attention
+  %kt = onnx.node "Transpose"(%k) attributes {perm = [0, 1, 3, 2]} {version = 16 : i64}
+    : (tensor<?x4x?x8xf32>) -> tensor<?x4x8x?xf32>
+  %s0 = onnx.node "MatMul"(%q, %kt) {version = 16 : i64}
+    : (tensor<?x4x?x8xf32>, tensor<?x4x8x?xf32>) -> tensor<?x4x?x?xf32>
+  %low = onnx.constant dense<-1.0e4> : tensor<f32>
+  %s1 = onnx.node "Where"(%mask, %s0, %low) {version = 16 : i64}
+    : (tensor<?x1x1x?xi1>, tensor<?x4x?x?xf32>, tensor<f32>) -> tensor<?x4x?x?xf32>
+  %p = onnx.node "Softmax"(%s1) attributes {axis = -1 : i64} {version = 16 : i64}
+    : (tensor<?x4x?x?xf32>) -> tensor<?x4x?x?xf32>
+  %y = onnx.node "MatMul"(%p, %v) {version = 16 : i64}
+    : (tensor<?x4x?x?xf32>, tensor<?x4x?x8xf32>) -> tensor<?x4x?x8xf32>
+  return %y : tensor<?x4x?x8xf32>
+}

@@ -236,3 +236,15 @@ func.func @refused_factor(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
     : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
   return %y : tensor<?x8xf32>
 }
+
+// Cosines of a table of positions are no embedding.
+// CHECK-LABEL: func.func @refused_rope_table
+func.func @refused_rope_table(%x: tensor<?x2x?x8xf32>, %positions: tensor<?x?xi64>) -> tensor<?x2x?x8xf32> {
+  // CHECK-NOT: qmodel.embedding
+  // CHECK: qmodel.rope
+  %t = qmodel.load @table.weight : tensor<16x8xf32>
+  %c = onnx.node "Gather"(%t, %positions) {version = 16 : i64}
+    : (tensor<16x8xf32>, tensor<?x?xi64>) -> tensor<?x?x8xf32>
+  %y = qmodel.rope %x, %c, %c : (tensor<?x2x?x8xf32>, tensor<?x?x8xf32>, tensor<?x?x8xf32>) -> tensor<?x2x?x8xf32>
+  return %y : tensor<?x2x?x8xf32>
+}

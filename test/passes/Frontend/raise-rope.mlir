@@ -145,3 +145,67 @@ func.func @refused(%x: tensor<?x2x?x8xf32>, %cos: tensor<1x?x8xf32>, %sin: tenso
     : (tensor<?x2x?x8xf32>, tensor<?x2x?x8xf32>) -> tensor<?x2x?x8xf32>
   return %y, %y2 : tensor<?x2x?x8xf32>, tensor<?x2x?x8xf32>
 }
+
+// By halves, with cosines of half the width.
+// CHECK-LABEL: func.func @products
+func.func @products(%x: tensor<?x2x?x8xf32>, %cos: tensor<?x1x?x4xf32>, %sin: tensor<?x1x?x4xf32>)
+    -> tensor<?x2x?x8xf32> {
+  // CHECK: %[[C3:.*]] = onnx.node "Squeeze"(%arg1
+  // CHECK: %[[C:.*]] = onnx.node "Concat"(%[[C3]], %[[C3]])
+  // CHECK: %[[S:.*]] = onnx.node "Concat"
+  // CHECK: qmodel.rope %arg0, %[[C]], %[[S]] :
+  %a, %b = onnx.node "Split"(%x) attributes {axis = 3 : i64, num_outputs = 2 : i64} {version = 18 : i64}
+    : (tensor<?x2x?x8xf32>) -> (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>)
+  %ac = onnx.node "Mul"(%a, %cos) {version = 18 : i64} : (tensor<?x2x?x4xf32>, tensor<?x1x?x4xf32>) -> tensor<?x2x?x4xf32>
+  %bs = onnx.node "Mul"(%sin, %b) {version = 18 : i64} : (tensor<?x1x?x4xf32>, tensor<?x2x?x4xf32>) -> tensor<?x2x?x4xf32>
+  %bc = onnx.node "Mul"(%b, %cos) {version = 18 : i64} : (tensor<?x2x?x4xf32>, tensor<?x1x?x4xf32>) -> tensor<?x2x?x4xf32>
+  %as = onnx.node "Mul"(%a, %sin) {version = 18 : i64} : (tensor<?x2x?x4xf32>, tensor<?x1x?x4xf32>) -> tensor<?x2x?x4xf32>
+  %first = onnx.node "Sub"(%ac, %bs) {version = 18 : i64} : (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>) -> tensor<?x2x?x4xf32>
+  %second = onnx.node "Add"(%as, %bc) {version = 18 : i64} : (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>) -> tensor<?x2x?x4xf32>
+  %y = onnx.node "Concat"(%first, %second) attributes {axis = -1 : i64} {version = 18 : i64}
+    : (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>) -> tensor<?x2x?x8xf32>
+  return %y : tensor<?x2x?x8xf32>
+}
+
+// The other sign would turn the other way.
+// CHECK-LABEL: func.func @refused_direction
+func.func @refused_direction(%x: tensor<?x2x?x8xf32>, %cos: tensor<?x1x?x4xf32>, %sin: tensor<?x1x?x4xf32>)
+    -> tensor<?x2x?x8xf32> {
+  // CHECK-NOT: qmodel.rope
+  // CHECK: onnx.node "Concat"
+  %a, %b = onnx.node "Split"(%x) attributes {axis = 3 : i64, num_outputs = 2 : i64} {version = 18 : i64}
+    : (tensor<?x2x?x8xf32>) -> (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>)
+  %ac = onnx.node "Mul"(%a, %cos) {version = 18 : i64} : (tensor<?x2x?x4xf32>, tensor<?x1x?x4xf32>) -> tensor<?x2x?x4xf32>
+  %bs = onnx.node "Mul"(%sin, %b) {version = 18 : i64} : (tensor<?x1x?x4xf32>, tensor<?x2x?x4xf32>) -> tensor<?x2x?x4xf32>
+  %bc = onnx.node "Mul"(%b, %cos) {version = 18 : i64} : (tensor<?x2x?x4xf32>, tensor<?x1x?x4xf32>) -> tensor<?x2x?x4xf32>
+  %as = onnx.node "Mul"(%a, %sin) {version = 18 : i64} : (tensor<?x2x?x4xf32>, tensor<?x1x?x4xf32>) -> tensor<?x2x?x4xf32>
+  %first = onnx.node "Add"(%ac, %bs) {version = 18 : i64} : (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>) -> tensor<?x2x?x4xf32>
+  %second = onnx.node "Sub"(%bc, %as) {version = 18 : i64} : (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>) -> tensor<?x2x?x4xf32>
+  %y = onnx.node "Concat"(%first, %second) attributes {axis = -1 : i64} {version = 18 : i64}
+    : (tensor<?x2x?x4xf32>, tensor<?x2x?x4xf32>) -> tensor<?x2x?x8xf32>
+  return %y : tensor<?x2x?x8xf32>
+}
+
+// [batch, seq, heads, d]: transposed around the rope, and the transpose that
+// follows cancels.
+// CHECK-LABEL: func.func @heads_last
+func.func @heads_last(%x: tensor<?x?x2x8xf32>, %cos: tensor<?x?x1x8xf32>, %sin: tensor<?x?x1x8xf32>)
+    -> tensor<?x2x?x8xf32> {
+  // CHECK: %[[X:.*]] = onnx.node "Transpose"(%arg0)
+  // CHECK: %[[Y:.*]] = qmodel.rope %[[X]],
+  // CHECK: return %[[Y]]
+  %x1, %x2 = onnx.node "Split"(%x) attributes {axis = 3 : i64, num_outputs = 2 : i64} {version = 18 : i64}
+    : (tensor<?x?x2x8xf32>) -> (tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>)
+  %n = onnx.node "Neg"(%x2) {version = 18 : i64} : (tensor<?x?x2x4xf32>) -> tensor<?x?x2x4xf32>
+  %r = onnx.node "Concat"(%n, %x1) attributes {axis = 3 : i64} {version = 18 : i64}
+    : (tensor<?x?x2x4xf32>, tensor<?x?x2x4xf32>) -> tensor<?x?x2x8xf32>
+  %b = onnx.node "Mul"(%r, %sin) {version = 18 : i64}
+    : (tensor<?x?x2x8xf32>, tensor<?x?x1x8xf32>) -> tensor<?x?x2x8xf32>
+  %a = onnx.node "Mul"(%x, %cos) {version = 18 : i64}
+    : (tensor<?x?x2x8xf32>, tensor<?x?x1x8xf32>) -> tensor<?x?x2x8xf32>
+  %s = onnx.node "Add"(%a, %b) {version = 18 : i64}
+    : (tensor<?x?x2x8xf32>, tensor<?x?x2x8xf32>) -> tensor<?x?x2x8xf32>
+  %y = onnx.node "Transpose"(%s) attributes {perm = [0, 2, 1, 3]} {version = 18 : i64}
+    : (tensor<?x?x2x8xf32>) -> tensor<?x2x?x8xf32>
+  return %y : tensor<?x2x?x8xf32>
+}

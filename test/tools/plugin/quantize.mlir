@@ -2,6 +2,7 @@
 // of four spans 15, so that its scale is 1, and a row that goes below 0 starts
 // at its zero point.
 
+// UNSUPPORTED: sanitizer
 // DEFINE: %{nibble} = mlir-opt --load-dialect-plugin=%build/lib/NibblePlugin.so --load-pass-plugin=%build/lib/NibblePlugin.so
 
 // RUN: %{nibble} %s --pass-pipeline='builtin.module(qmodel-plan{bits=4 group=4},qmodel-quantize-rtn)' | FileCheck %s
