@@ -98,7 +98,7 @@ broadcastSizes(nibble::onnx::NodeOp op) {
       "Sub",         "Sum",     "Where",
       "Xor"};
   StringRef name = op.getOpType();
-  if (!op.is(name) || !broadcasting.contains(name))
+  if (!op.is(name) || !broadcasting.contains(name) || op->getNumOperands() < 2)
     return std::nullopt;
   SmallVector<ArrayRef<int64_t>> shapes;
   size_t rank = 0;
