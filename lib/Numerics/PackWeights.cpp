@@ -319,3 +319,51 @@ Expected<Tensor> nibble::unpackZeros(const RowInterleavedLayout &layout,
     return brokenPadding("packed zero points");
   return zeros;
 }
+
+static bool isCode(ElementType type) {
+  return type.isInteger() && type.bits >= 2 && type.bits <= 8;
+}
+
+static int64_t codeOffset(ElementType type) {
+  return type.kind == ElementType::Kind::Signed ? int64_t(1) << (type.bits - 1)
+                                                : 0;
+}
+
+Expected<Tensor> nibble::packRows(const Tensor &codes) {
+  ElementType type = codes.type();
+  if (!isCode(type) || codes.rank() != 2)
+    return Status::error("expects codes [rows, columns] of 2 to 8 bits, got " +
+                         describe(type, codes.shape()));
+  int64_t rows = codes.shape()[0], columns = codes.shape()[1];
+  int64_t rowBytes = (columns * type.bits + 7) / 8;
+  Tensor packed =
+      Tensor::allocate(ElementType::unsignedInt(8), {rows, rowBytes});
+  std::span<std::byte> bytes = packed.mutableBytes();
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t column = 0; column < columns; ++column)
+      writeBits(bytes.subspan(row * rowBytes, rowBytes), type.bits, column,
+                static_cast<unsigned>(codes.integerAt(row * columns + column) +
+                                      codeOffset(type)));
+  return packed;
+}
+
+Expected<Tensor> nibble::unpackRows(const Tensor &packed, ElementType element,
+                                    int64_t columns) {
+  if (!isCode(element) || columns < 0 || packed.rank() != 2 ||
+      packed.type() != ElementType::unsignedInt(8) ||
+      packed.shape()[1] != (columns * element.bits + 7) / 8)
+    return Status::error("expects rows of " + std::to_string(columns) +
+                         " codes of 2 to 8 bits, got " +
+                         describe(packed.type(), packed.shape()) + " for " +
+                         element.str());
+  int64_t rows = packed.shape()[0], rowBytes = packed.shape()[1];
+  Tensor codes = Tensor::allocate(element, {rows, columns});
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t column = 0; column < columns; ++column)
+      codes.setIntegerAt(row * columns + column,
+                         static_cast<int64_t>(readBits(
+                             packed.bytes().subspan(row * rowBytes, rowBytes),
+                             element.bits, column)) -
+                             codeOffset(element));
+  return codes;
+}

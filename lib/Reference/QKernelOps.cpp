@@ -74,38 +74,21 @@ static Results packedEmbedding(const Call &call) {
       element->bits > 8 || width < 1 || group < 1 || group > width)
     return call.error() << "expects codes of 2 to 8 bits in groups of 1 to "
                         << width;
-  int64_t bits = element->bits, rowBytes = (width * bits + 7) / 8,
-          groups = (width + group - 1) / group;
-  int64_t entries = codes.rank() == 2 ? codes.shape()[0] : -1;
-  if (codes.shape() != Shape{entries, rowBytes} ||
-      scales.shape() != Shape{entries, groups} ||
-      (zeros && zeros->shape() != scales.shape()))
-    return call.error() << "expects codes of " << rowBytes
-                        << " bytes and scales of " << groups
-                        << " groups per entry, got " << describe(codes)
-                        << " and " << describe(scales);
-  FailureOr<Tensor> table =
-      call.allocate(ElementType::float32(), {entries, width});
+  auto logical = call.take(unpackRows(codes, *element, width));
+  if (failed(logical))
+    return failure();
+  Tensor logicalZeros;
+  if (zeros) {
+    bool isSigned = element->kind == ElementType::Kind::Signed;
+    int64_t offset = isSigned ? int64_t(1) << (element->bits - 1) : 0;
+    logicalZeros = Tensor::allocate(ElementType::signedInt(16), zeros->shape());
+    for (uint64_t i = 0; i < zeros->size(); ++i)
+      logicalZeros.setIntegerAt(i, zeros->integerAt(i) - offset);
+  }
+  FailureOr<Tensor> table = call.take(nibble::dequantize(
+      *logical, scales, zeros ? &logicalZeros : nullptr, group));
   if (failed(table))
     return failure();
-  bool isSigned = element->kind == ElementType::Kind::Signed;
-  int64_t middle = isSigned ? int64_t(1) << (bits - 1) : 0;
-  const uint8_t *bytes = codes.as<uint8_t>().data();
-  std::span<float> target = table->asMutable<float>();
-  for (int64_t row = 0; row < entries; ++row)
-    for (int64_t i = 0; i < width; ++i) {
-      int64_t bit = i * bits, at = row * groups + i / group;
-      const uint8_t *from = bytes + row * rowBytes + bit / 8;
-      // A code may straddle two bytes; the second one is in the row then.
-      unsigned both = from[0];
-      if (bit % 8 + bits > 8)
-        both |= unsigned(from[1]) << 8;
-      int64_t code = both >> bit % 8 & ((1u << bits) - 1);
-      int64_t zero = zeros ? zeros->integerAt(at) : middle;
-      target[row * width + i] =
-          (static_cast<float>(code) - static_cast<float>(zero)) *
-          scales.as<float>()[at];
-    }
   FailureOr<Tensor> result = gather(call, *table, call[0], 0);
   if (failed(result))
     return failure();

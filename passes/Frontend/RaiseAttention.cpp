@@ -60,6 +60,7 @@ struct MaskTerm {
 /// q k^T * scale, and the masks on it.
 struct Scores {
   Value q, kTransposed;
+  std::optional<DimExpr> seq, total;
   double scale = 1;
   SmallVector<MaskTerm> masks;
 };
@@ -76,6 +77,7 @@ class AttentionMatcher {
 public:
   explicit AttentionMatcher(DimsAnalysis &dims) : dims(dims) {}
   LogicalResult raise(onnx::NodeOp node, OpBuilder &builder);
+  LogicalResult raiseOperator(onnx::NodeOp node, OpBuilder &builder);
   /// Derives the dimensions of `op` that were not known before an attention
   /// above it was found: a mask that is cut from a table hides its size.
   void completeDims(Operation *op);
@@ -139,7 +141,11 @@ std::optional<Scores> AttentionMatcher::scoresOf(Value value, unsigned depth) {
     return std::nullopt;
   value = throughFloatCasts(value);
   if (onnx::NodeOp product = nodeOf(value, "MatMul")) {
-    Scores scores{product->getOperand(0), product->getOperand(1), 1, {}};
+    Scores scores;
+    scores.q = product->getOperand(0);
+    scores.kTransposed = product->getOperand(1);
+    scores.seq = dimOf(dims, scores.q, -2);
+    scores.total = dimOf(dims, scores.kTransposed, -1);
     return scores;
   }
   if (auto part = scaled(value)) {
@@ -273,10 +279,9 @@ Value AttentionMatcher::withoutRepetition(Value value) {
 
 bool AttentionMatcher::isCausal(const DimExpr &difference,
                                 const Scores &scores) {
-  std::optional<DimExpr> seq = dimOf(dims, scores.q, 2),
-                         total = dimOf(dims, scores.kTransposed, 3);
-  return seq && total &&
-         difference == coordinate(2) + *total - *seq - coordinate(1);
+  return scores.seq && scores.total &&
+         difference ==
+             coordinate(2) + *scores.total - *scores.seq - coordinate(1);
 }
 
 /// Whether a bit is of [batch, total], maybe with dimensions of size 1 between:
@@ -308,7 +313,7 @@ LogicalResult AttentionMatcher::readMasks(const Scores &scores,
                                           onnx::NodeOp node,
                                           MaskOperands &masks,
                                           OpBuilder &builder) {
-  bool taken = false;
+  bool taken = masks.causal;
   double weakest = replacingMask;
   MaskReader reader(dims);
   for (const MaskTerm &term : scores.masks) {
@@ -499,6 +504,138 @@ LogicalResult AttentionMatcher::raise(onnx::NodeOp node, OpBuilder &builder) {
   return success();
 }
 
+/// [batch, seq, heads * d] as [batch, heads, seq, d].
+Value splitHeads(Value x, int64_t heads, onnx::NodeOp node,
+                 OpBuilder &builder) {
+  auto type = cast<RankedTensorType>(x.getType());
+  int64_t batch = type.getDimSize(0), seq = type.getDimSize(1),
+          size = type.getDimSize(2) / heads;
+  Value split = makeNode(
+      builder, node, "Reshape",
+      RankedTensorType::get({batch, seq, heads, size}, type.getElementType()),
+      {x, makeIntegers(builder, node.getLoc(), {0, 0, heads, size})});
+  return makeNode(
+      builder, node, "Transpose",
+      RankedTensorType::get({batch, heads, seq, size}, type.getElementType()),
+      split,
+      builder.getNamedAttr("perm", builder.getI64ArrayAttr({0, 2, 1, 3})));
+}
+
+/// past and x joined along dimension 2; past may be absent.
+Value afterPast(Value past, Value x, onnx::NodeOp node, OpBuilder &builder) {
+  if (!past)
+    return x;
+  auto type = cast<RankedTensorType>(x.getType());
+  SmallVector<int64_t> shape(type.getShape());
+  shape[2] = ShapedType::kDynamic;
+  return makeNode(builder, node, "Concat",
+                  RankedTensorType::get(shape, type.getElementType()),
+                  {past, x},
+                  builder.getNamedAttr("axis", builder.getI64IntegerAttr(2)));
+}
+
+/// The Attention operator of ONNX, without what qmodel.attention lacks.
+LogicalResult AttentionMatcher::raiseOperator(onnx::NodeOp node,
+                                              OpBuilder &builder) {
+  if (!node.is("Attention"))
+    return failure();
+  Value q = node.input(0), k = node.input(1), v = node.input(2);
+  Value mask = node.input(3), pastK = node.input(4), pastV = node.input(5);
+  if (!k || !v || !isFloat(q) || rankOf(q) != rankOf(k) ||
+      rankOf(q) != rankOf(v) || (rankOf(q) != 3 && rankOf(q) != 4) ||
+      !pastK != !pastV || (pastK && (rankOf(pastK) != 4 || rankOf(pastV) != 4)))
+    return decline(node, passName, "expects q, k and v of rank 3 or 4");
+  if (node.input(6) || node.floatAttribute("softcap", 0) != 0 ||
+      node.intAttribute("left_window_size", -1) != -1 ||
+      node.intAttribute("right_window_size", -1) != -1 ||
+      (node->getNumResults() > 3 && !node->getResult(3).use_empty()))
+    return decline(node, passName,
+                   "lengths, soft caps, windows and the scores as a result "
+                   "are not taken");
+  bool joined = rankOf(q) == 3;
+  auto headsOf = [&](Value x, StringRef attribute) -> std::optional<int64_t> {
+    std::optional<int64_t> width = staticDim(x, -1);
+    if (!joined)
+      return width ? staticDim(x, 1) : std::nullopt;
+    int64_t heads = node.intAttribute(attribute, 0);
+    return width && heads > 0 && *width % heads == 0 ? std::optional(heads)
+                                                     : std::nullopt;
+  };
+  auto heads = headsOf(q, "q_num_heads"), kHeads = headsOf(k, "kv_num_heads"),
+       vHeads = headsOf(v, "kv_num_heads");
+  if (!heads || !kHeads || kHeads != vHeads || *kHeads < 1 ||
+      *heads % *kHeads != 0)
+    return decline(node, passName,
+                   "expects static heads and widths, kv_heads dividing heads");
+  int64_t sequenceDim = joined ? 1 : 2;
+  Scores scores;
+  scores.q = q;
+  scores.seq = dimOf(dims, q, sequenceDim);
+  scores.total = dimOf(dims, k, sequenceDim);
+  MaskOperands masks;
+  masks.causal = node.intAttribute("is_causal", 0) != 0;
+  // Rows are counted from the past; causal here counts them from the end.
+  if (masks.causal &&
+      (!scores.seq || !scores.total || *scores.seq != *scores.total))
+    return decline(node, passName, "expects as many new keys as queries");
+  if (pastK) {
+    std::optional<DimExpr> past = dimOf(dims, pastK, 2);
+    scores.total = past && scores.total ? std::optional(*past + *scores.total)
+                                        : std::nullopt;
+  }
+  if (mask) {
+    std::optional<DimExpr> columns = dimOf(dims, mask, -1);
+    if (rankOf(mask) < 2 || !columns || !scores.total ||
+        *columns != *scores.total)
+      return decline(node, passName, "expects a mask as wide as the keys");
+    MaskTerm term;
+    (isFloat(mask) ? term.added : term.condition) = mask;
+    term.hidden = -std::numeric_limits<double>::infinity();
+    term.node = node;
+    scores.masks.push_back(term);
+  }
+  if (failed(readMasks(scores, node, masks, builder)))
+    return failure();
+  if (joined) {
+    q = splitHeads(q, *heads, node, builder);
+    k = splitHeads(k, *kHeads, node, builder);
+    v = splitHeads(v, *kHeads, node, builder);
+  }
+  k = afterPast(pastK, k, node, builder);
+  v = afterPast(pastV, v, node, builder);
+  auto type = cast<RankedTensorType>(q.getType());
+  int64_t width = *staticDim(v, 3);
+  double scale = node.floatAttribute("scale", 1 / std::sqrt(*staticDim(q, 3)));
+  Value result = qmodel::AttentionOp::create(
+      builder, node.getLoc(),
+      RankedTensorType::get(
+          {type.getDimSize(0), *heads, type.getDimSize(2), width},
+          type.getElementType()),
+      q, k, v, keyMask(masks.keys, node, builder), masks.bias, APFloat(scale),
+      masks.causal, APFloat(masks.value));
+  if (joined) {
+    result = makeNode(
+        builder, node, "Transpose",
+        RankedTensorType::get(
+            {type.getDimSize(0), type.getDimSize(2), *heads, width},
+            type.getElementType()),
+        result,
+        builder.getNamedAttr("perm", builder.getI64ArrayAttr({0, 2, 1, 3})));
+    result = makeNode(
+        builder, node, "Reshape",
+        RankedTensorType::get(
+            {type.getDimSize(0), type.getDimSize(2), *heads * width},
+            type.getElementType()),
+        {result, makeIntegers(builder, node.getLoc(), {0, 0, *heads * width})});
+  }
+  Value replacements[] = {result, k, v};
+  for (auto [old, value] : llvm::zip(node->getResults(), replacements)) {
+    dims.set(value, dims.of(old));
+    old.replaceAllUsesWith(value);
+  }
+  return success();
+}
+
 void AttentionMatcher::completeDims(Operation *op) {
   auto interface = dyn_cast<DimsOpInterface>(op);
   if (!interface || llvm::all_of(op->getResults(), [&](Value result) {
@@ -532,7 +669,8 @@ struct RaiseAttention : impl::RaiseAttentionBase<RaiseAttention> {
       rewriteInOrder(function, [&](Operation *op, OpBuilder &builder) {
         matcher.completeDims(op);
         if (onnx::NodeOp node = wellFormedNode(op))
-          (void)matcher.raise(node, builder);
+          if (failed(matcher.raise(node, builder)))
+            (void)matcher.raiseOperator(node, builder);
       });
     }
   }

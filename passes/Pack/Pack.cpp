@@ -240,27 +240,13 @@ private:
     FailureOr<Tensor> scales = constantOf(dequantize.getScales(), embedding);
     if (failed(codes) || failed(scales))
       return failure();
-    int64_t entries = codes->shape()[0], width = codes->shape()[1];
+    int64_t width = codes->shape()[1];
     ElementType type = codes->type();
     bool isSigned = type.kind == ElementType::Kind::Signed;
     int64_t offset = isSigned ? int64_t(1) << (type.bits - 1) : 0;
-    // A row starts on a byte, so that tasks of one row touch no other.
-    int64_t rowBytes = (width * type.bits + 7) / 8;
-    Tensor rows =
-        Tensor::allocate(ElementType::unsignedInt(8), {entries, rowBytes});
-    std::span<uint8_t> out = rows.asMutable<uint8_t>();
-    for (int64_t row = 0; row < entries; ++row)
-      for (int64_t i = 0; i < width; ++i) {
-        uint32_t code = codes->integerAt(row * width + i) + offset;
-        int64_t bit = i * type.bits;
-        uint8_t *at = out.data() + row * rowBytes + bit / 8;
-        at[0] |= code << (bit % 8);
-        if (bit % 8 + type.bits > 8)
-          at[1] |= code >> (8 - bit % 8);
-      }
     StringRef name = embedding.getId();
     FailureOr<WeightOp> codeWeight =
-        addPacked(embedding, name + ".packed", rows);
+        addPacked(embedding, name + ".packed", packRows(*codes));
     FailureOr<WeightOp> scaleWeight =
         addPacked(embedding, name + ".scales", asFloat32(*scales));
     if (failed(codeWeight) || failed(scaleWeight))

@@ -308,3 +308,53 @@ TEST(PackWeights, Refusals) {
                                 ElementType::unsignedInt(2))),
             "");
 }
+
+TEST(PackRows, ThreeBitsOnWholeBytes) {
+  // 1, 2, 3 are 001 010 011: bits 0..8 little-endian 11010001 0 = d1 00; then
+  // 7, 0, 5 are 111 000 101: 01000111 1 = 47 01. Every row takes two bytes.
+  Tensor codes =
+      tensorOf(ElementType::unsignedInt(3), {2, 3}, {1, 2, 3, 7, 0, 5});
+  Expected<Tensor> packed = packRows(codes);
+  ASSERT_TRUE(packed) << packed.status().message();
+  EXPECT_EQ(packed->shape(), (std::vector<int64_t>{2, 2}));
+  std::vector<int> bytes;
+  for (std::byte byte : packed->bytes())
+    bytes.push_back(static_cast<int>(byte));
+  EXPECT_EQ(bytes, (std::vector<int>{0xd1, 0x00, 0x47, 0x01}));
+}
+
+TEST(PackRows, SignedFourBits) {
+  // Offset 8: -8 -> 0, 7 -> f, -1 -> 7; the first code is the low nibble.
+  Tensor codes = tensorOf(ElementType::signedInt(4), {1, 3}, {-8, 7, -1});
+  Expected<Tensor> packed = packRows(codes);
+  ASSERT_TRUE(packed) << packed.status().message();
+  EXPECT_EQ(packed->integerAt(0), 0xf0);
+  EXPECT_EQ(packed->integerAt(1), 0x07);
+}
+
+TEST(PackRows, UnpackIsTheInverse) {
+  for (unsigned bits = 2; bits <= 8; ++bits)
+    for (ElementType type :
+         {ElementType::signedInt(bits), ElementType::unsignedInt(bits)})
+      for (int64_t columns : {1, 7, 64, 101}) {
+        Tensor codes = Tensor::allocate(type, {5, columns});
+        for (uint64_t i = 0; i < codes.size(); ++i) {
+          int64_t code = (i * 37 + bits) % (int64_t(1) << bits);
+          bool isSigned = type.kind == ElementType::Kind::Signed;
+          codes.setIntegerAt(i, isSigned ? code - (1 << (bits - 1)) : code);
+        }
+        Expected<Tensor> packed = packRows(codes);
+        ASSERT_TRUE(packed) << packed.status().message();
+        Expected<Tensor> again = unpackRows(*packed, type, columns);
+        ASSERT_TRUE(again) << again.status().message();
+        EXPECT_TRUE(std::ranges::equal(again->bytes(), codes.bytes()))
+            << type.str() << " x " << columns;
+      }
+}
+
+TEST(PackRows, RefusesWhatIsNoMatrixOfCodes) {
+  EXPECT_FALSE(packRows(Tensor::allocate(ElementType::float32(), {2, 2})));
+  EXPECT_FALSE(packRows(Tensor::allocate(ElementType::unsignedInt(4), {4})));
+  Tensor bytes = Tensor::allocate(ElementType::unsignedInt(8), {2, 3});
+  EXPECT_FALSE(unpackRows(bytes, ElementType::unsignedInt(4), 7));
+}

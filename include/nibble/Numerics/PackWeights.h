@@ -13,7 +13,8 @@
 
 namespace nibble {
 
-/// Logical codes or floats [out, in] -> bytes in the layout (ui8 [weightBytes]).
+/// Logical codes or floats [out, in] -> bytes in the layout (ui8
+/// [weightBytes]).
 Expected<Tensor> packWeight(const RowInterleavedLayout &layout,
                             const Tensor &logical);
 /// The exact inverse: [out, in] of layout.element. Padding must be as packed.
@@ -33,6 +34,15 @@ Expected<Tensor> packZeros(const RowInterleavedLayout &layout,
                            const Tensor &zeros);
 Expected<Tensor> unpackZeros(const RowInterleavedLayout &layout,
                              const Tensor &packed, ElementType zeroType);
+
+/// The layout of embeddings, whose rows are read one at a time: codes [rows,
+/// columns] of 2 to 8 bits -> ui8 [rows, ceil(columns * bits / 8)]. Every row
+/// starts on a byte; its codes are bit-packed little-endian, signed ones with
+/// an offset of 2^(bits-1).
+Expected<Tensor> packRows(const Tensor &codes);
+/// The exact inverse: [rows, columns] of `element`.
+Expected<Tensor> unpackRows(const Tensor &packed, ElementType element,
+                            int64_t columns);
 
 } // namespace nibble
 

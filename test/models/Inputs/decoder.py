@@ -57,6 +57,8 @@ class Config:
     rope_tables: str = "computed"  # or gathered
     scale: str = "scores_div"  # or scores_mul, query, key, both
     key_transpose: str = "after"  # or direct, reshaped
+    nan_guard: bool = False  # NaN after the softmax becomes 0
+    attention: str = "spelled"  # or operator
     attention_rank: int = 4  # 3: products as torch.bmm has them
     repeat: str = "expand"  # of key and value heads; or tile
     mask: str = "where_lowest"  # see `mask`
@@ -95,6 +97,8 @@ class Decoder:
         self.found["rms_norm" if c.norm == "rms" else "layer_norm"] += 1
         epsilon = 1e-5
         gain = g.vector(size, 0.0 if c.gain == "one_plus" else 1.0)
+        if c.norm == "rms" and c.norm_form == "op":
+            return g.node("RMSNormalization", x, gain, axis=-1, epsilon=epsilon)
         if c.norm == "layer" and c.norm_form == "op":
             return g.node(
                 "LayerNormalization", x, gain, g.vector(size), axis=-1, epsilon=epsilon
@@ -158,17 +162,43 @@ class Decoder:
         inverse = 100.0 ** (-np.arange(0, self.rotated, 2) / self.rotated)
         if c.rope_form == "interleaved":
             join = lambda half: np.repeat(half, 2, axis=-1)
-        elif c.rope_form == "products":
+        elif c.rope_form in ("products", "operator"):
             join = lambda half: half
         else:
             join = lambda half: np.concatenate([half, half], -1)
         if c.rope_tables == "gathered":
             angle = join(np.outer(np.arange(c.context), inverse))
             tables = [g.initializer(f(angle).astype(g.float), "table") for f in (np.cos, np.sin)]
+            if c.rope_form == "operator":
+                self.positions = positions
+                return tables
             return [g.node("Gather", table, positions, axis=0) for table in tables]
+        if c.rope_tables == "product":
+            # inv_freq [batch, r / 2, 1] times positions [batch, 1, seq], both
+            # halves by Concat: what torch exports of transformers' module.
+            column = g.constant(inverse[None, :, None])
+            shape = [g.unsqueeze(g.size(positions, 0), 0), g.ints(-1), g.ints(1)]
+            column = self.expand(column, g.node("Concat", *shape, axis=0), 3)
+            row = g.cast(g.unsqueeze(positions, 1), g.float_type)
+            angle = g.transpose(g.matmul(column, row), 0, 2, 1)
+            angle = g.node("Concat", angle, angle, axis=-1)
+            one = g.constant(1.0)
+            return [g.mul(g.node("Cos", angle), one), g.mul(g.node("Sin", angle), one)]
         pos = g.unsqueeze(g.cast(positions, g.float_type), 2)
         angle = g.mul(pos, g.constant(join(inverse)[None, None]))
         return [g.node("Cos", angle), g.node("Sin", angle)]
+
+    def expand(self, x, shape, rank):
+        """torch's expand, in which -1 keeps a dimension: Expand wants 1."""
+        g = self.g
+        minus = g.node(
+            "ConstantOfShape", g.ints(rank), value=numpy_tensor(np.array([-1], np.int64))
+        )
+        ones = g.node(
+            "ConstantOfShape", g.ints(rank), value=numpy_tensor(np.array([1], np.int64))
+        )
+        keeps = g.node("Equal", shape, minus)
+        return g.node("Expand", x, g.node("Where", keeps, ones, shape))
 
     def rotate_half(self, x, width):
         c, g = self.c, self.g
@@ -185,6 +215,12 @@ class Decoder:
                 axis=-1,
             )
             return g.node("Reshape", pair, g.node("Shape", whole))
+        elif c.rope_form == "computed":
+            # x.shape[-1] // 2
+            half = g.node("Div", g.size(x, 3), g.constant(2, np.int64))
+            half = g.unsqueeze(g.cast(g.cast(half, TensorProto.INT64), TensorProto.INT64), 0)
+            first = g.slice(x, 0, half, axis=3, step=1)
+            second = g.slice(x, half, np.iinfo(np.int64).max, axis=3, step=1)
         else:
             first = g.last(x, 0, width // 2)
             second = g.last(x, width // 2, None)
@@ -198,6 +234,9 @@ class Decoder:
             rest = g.last(x, self.rotated, None)
             x = g.last(x, 0, self.rotated)
         cos, sin = self.tables
+        if c.rope_form == "operator":
+            extra = {} if rest is None else {"rotary_embedding_dim": self.rotated}
+            return g.node("RotaryEmbedding", x, cos, sin, self.positions, **extra)
         if c.rope_form == "products":
             a = g.last(x, 0, self.rotated // 2)
             b = g.last(x, self.rotated // 2, None)
@@ -248,6 +287,8 @@ class Decoder:
                 return
             hidden = self.lowest if c.mask == "where_lowest" else -np.inf
             self.added = [g.node("Where", seen, g.constant(0.0), g.constant(hidden))]
+        elif c.mask == "none":
+            pass
         elif c.mask == "padding":
             self.added = [self.padding_sum(mask, -10000.0)]
         elif c.mask == "padding_boolean":
@@ -306,6 +347,18 @@ class Decoder:
                 value=numpy_tensor(np.array([-np.inf], g.float)),
             )
             self.added = [g.node("Trilu", low, g.constant(1, np.int64), upper=1)]
+        elif c.mask == "masked_fill":
+            # transformers: the lowest number in the future, then wherever that
+            # and the padding mask add to 0.
+            future = g.node("Not", self.causal_condition(ids, total))
+            low, zero = g.constant(self.lowest), g.constant(0.0)
+            causal = g.unsqueeze(g.node("Where", future, low, zero), 0, 1)
+            batch = g.unsqueeze(g.size(ids, 0), 0)
+            shape = g.node("Concat", batch, g.ints(1), g.ints(-1), g.ints(-1), axis=0)
+            causal = self.expand(causal, shape, 4)
+            padding = g.cast(g.unsqueeze(mask, 1, 2), g.float_type)
+            hidden = g.node("Equal", g.add(causal, padding), zero)
+            self.added = [g.node("Where", hidden, low, causal)]
         elif c.mask == "expanded":
             # OPT, BLOOM: two float masks [batch, 1, sequence, total], added.
             shape = g.node(
@@ -372,7 +425,11 @@ class Decoder:
                 g.unsqueeze(g.size(x, 2), 0),
                 g.ints(self.head),
             ]
-            five = g.node("Expand", five, g.node("Concat", *parts, axis=0))
+            shape = g.node("Concat", *parts, axis=0)
+            if c.repeat == "guarded":
+                five = self.expand(five, shape, 5)
+            else:
+                five = g.node("Expand", five, shape)
         return g.reshape(
             five, [("of", x, 0), c.heads, ("of", x, 2), self.head], like=x
         )
@@ -396,6 +453,8 @@ class Decoder:
         before = c.rope_form == "before_transpose"
         if c.positions == "rope" and before:
             q, k = self.rope(q), self.rope(k)
+        if c.attention == "operator":
+            return self.attention_operator(q, k, v, layer)
         direct = c.key_transpose == "direct"
         q, v = g.transpose(q, 0, 2, 1, 3), g.transpose(v, 0, 2, 1, 3)
         if not direct:
@@ -409,6 +468,11 @@ class Decoder:
             q = g.mul(q, g.constant(factor))
         elif c.scale == "both":
             q = g.mul(q, g.constant(factor**0.5))
+        elif c.scale == "computed":
+            # torch's scaled_dot_product_attention: from the shape, on both.
+            size = g.cast(g.last(g.node("Shape", q), -1, None), g.float_type)
+            root = g.node("Sqrt", g.node("Div", g.constant(1.0), g.node("Sqrt", size)))
+            q = g.mul(q, root)
         if direct:
             keys = g.transpose(k, 0, 2, 3, 1)
         else:
@@ -418,6 +482,8 @@ class Decoder:
             keys = g.mul(keys, g.constant(factor))
         elif c.scale == "both":
             keys = g.mul(keys, g.constant(factor**0.5))
+        elif c.scale == "computed":
+            keys = g.mul(keys, root)
         if c.attention_rank == 3:
             scores = self.product_of_rank_3(q, keys, c.heads)
         else:
@@ -432,6 +498,9 @@ class Decoder:
         for term in self.added:
             scores = g.add(scores, term)
         weights = g.node("Softmax", scores, axis=-1)
+        if c.nan_guard:
+            nan = g.node("IsNaN", weights)
+            weights = g.node("Where", nan, g.constant(0.0), weights)
         if c.attention_rank == 3:
             y = self.product_of_rank_3(weights, v, c.heads)
         else:
@@ -464,6 +533,29 @@ class Decoder:
             g.unsqueeze(columns, 0),
         ]
         return g.node("Reshape", g.matmul(*three), g.node("Concat", *shape, axis=0))
+
+    def attention_operator(self, q, k, v, layer):
+        """ONNX's Attention, with queries in rank 4 and the past inside."""
+        c, g = self.c, self.g
+        q, k, v = (g.transpose(t, 0, 2, 1, 3) for t in (q, k, v))
+        q, k = self.rope(q), self.rope(k)
+        mask = self.condition[0] if self.condition else ""
+        operands = [q, k, v, mask]
+        names = [f"{layer}.key", f"{layer}.value"] if c.past else []
+        for name in names:
+            shape = ["batch", self.kv_heads, "past_sequence", self.head]
+            operands.append(g.input(f"past_key_values.{name}", g.float_type, shape))
+        results = g.node(
+            "Attention",
+            *operands,
+            results=1 + len(names),
+            is_causal=int(c.mask == "none"),
+        )
+        for name, value in zip(names, results[1:] if names else []):
+            shape = ["batch", self.kv_heads, "past_sequence + sequence", self.head]
+            g.output(value, f"present.{name}", shape)
+        y = g.transpose(results[0] if names else results, 0, 2, 1, 3)
+        return self.output_projection(y)
 
     def output_projection(self, y):
         c, g = self.c, self.g
@@ -549,7 +641,9 @@ class Decoder:
             x = self.norm(x, c.width)
         if c.positions == "rope":
             axis = 2 if c.rope_form == "before_transpose" else 1
-            self.tables = [g.unsqueeze(t, axis) for t in self.rope_table(positions)]
+            self.tables = self.rope_table(positions)
+            if c.rope_form != "operator":
+                self.tables = [g.unsqueeze(t, axis) for t in self.tables]
         self.prepare_mask(ids, mask)
         for number in range(c.layers):
             x = self.layer(x, number)

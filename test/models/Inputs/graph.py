@@ -208,7 +208,7 @@ class Graph:
             graph,
             opset_imports=[helper.make_opsetid("", self.opset)],
             producer_name="nibble-test",
-            ir_version=8,
+            ir_version=8 if self.opset < 23 else 11,
         )
         onnx.checker.check_model(model, full_check=True)
         return model

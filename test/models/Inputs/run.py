@@ -39,7 +39,7 @@ KINDS = [
 # batch, new tokens, earlier tokens, padded tokens at the end of the last row
 RUNS = [(1, 7, 0, 0), (2, 13, 0, 4), (1, 1, 9, 0), (2, 3, 6, 2), (2, 1, 0, 0)]
 # Masks that do not look at attention_mask.
-UNPADDED = ["triu_infinite", "buffer_weak", "buffer_float", "buffer_added"]
+UNPADDED = ["none", "triu_infinite", "buffer_weak", "buffer_float", "buffer_added"]
 
 
 class Failed(Exception):
