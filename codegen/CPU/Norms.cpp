@@ -171,6 +171,11 @@ void onnxLayerNorm(Kernel &kernel, Operation *op, Value task) {
     kernel.unsupported(op, "an axis other than the last one");
     return;
   }
+  for (Value statistic : node.getOutputs().drop_front())
+    if (!statistic.use_empty()) {
+      kernel.unsupported(op, "a use of the mean or the deviation");
+      return;
+    }
   normalize(kernel, node.getInputs()[0], node.getInputs()[1], node.input(2),
             node.floatAttribute("epsilon", 1e-5), node.getOutputs()[0], task);
 }

@@ -117,8 +117,8 @@ bool isBoolean(Value value) {
 
 /// The one value of a constant, or of ConstantOfShape.
 std::optional<double> filling(Value value) {
-  if (std::optional<double> scalar = scalarOf(value))
-    return scalar;
+  if (std::optional<double> splat = splatOf(value))
+    return splat;
   onnx::NodeOp node = nodeOf(value, "ConstantOfShape");
   if (!node)
     return std::nullopt;
@@ -155,7 +155,7 @@ std::optional<DimExpr> MaskReader::integer(Value value) {
   if (known.elements && !known.elements->empty() &&
       llvm::all_equal(*known.elements))
     return known.elements->front();
-  if (std::optional<double> scalar = scalarOf(value))
+  if (std::optional<double> scalar = splatOf(value))
     if (std::abs(*scalar) < double(int64_t(1) << 53) &&
         *scalar == std::floor(*scalar))
       return DimExpr(int64_t(*scalar));
@@ -547,8 +547,8 @@ std::optional<AdditiveMask> MaskReader::additive(Value value) {
   }
   if (!node.is("Where"))
     return std::nullopt;
-  std::optional<double> yes = scalarOf(node.input(1)),
-                        no = scalarOf(node.input(2));
+  std::optional<double> yes = splatOf(node.input(1)),
+                        no = splatOf(node.input(2));
   if (!yes || !no || (*yes != 0) == (*no != 0))
     return std::nullopt;
   auto visible = condition(node.input(0), /*negated=*/*yes != 0);

@@ -86,7 +86,7 @@ static DenseElementsAttr literalOf(Value value) {
   return constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : nullptr;
 }
 
-std::optional<double> scalarOf(Value value) {
+std::optional<double> splatOf(Value value) {
   DenseElementsAttr literal = literalOf(value);
   if (!literal || !literal.isSplat())
     return std::nullopt;
@@ -106,6 +106,12 @@ std::optional<double> scalarOf(Value value) {
                                        : number.signedRoundToDouble();
   }
   return std::nullopt;
+}
+
+std::optional<double> scalarOf(Value value) {
+  DenseElementsAttr literal = literalOf(value);
+  return literal && literal.getNumElements() == 1 ? splatOf(value)
+                                                  : std::nullopt;
 }
 
 bool isNear(double a, double b, Type type) {

@@ -41,6 +41,8 @@ template <typename Match> auto eitherWay(onnx::NodeOp node, Match match) {
 }
 
 /// The number that every element of a constant has.
+std::optional<double> splatOf(mlir::Value value);
+/// The number of a constant of one element, which broadcasting does not widen.
 std::optional<double> scalarOf(mlir::Value value);
 /// Whether `value` is a constant equal to `number` as far as its element type
 /// can tell.

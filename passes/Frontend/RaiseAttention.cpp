@@ -5,10 +5,13 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// softmax(q k^T * scale + mask) v, on tensors [batch, heads, seq, d], becomes
-// qmodel.attention (Vaswani et al., equation 1). From the product with v the
-// matcher walks up through the softmax to the product of q and k, gathering
-// scales and masks on the way; k and v lose the repetition of their heads.
+// softmax(q k^T * scale + mask) v, on tensors [batch, heads, seq, d] or with
+// batch and heads merged for the products, becomes qmodel.attention (Vaswani et
+// al., equation 1). From the product with v the matcher walks up through the
+// softmax to the product of q and k, gathering scales and masks on the way; k
+// and v lose the repetition of their heads.
+//
+// ONNX's Attention operator becomes the same op.
 //
 // What a mask means is MaskMeaning's business. A mask that is more than causal
 // and padding becomes `bias`, unchanged. Two finite masks are not merged: where
@@ -88,6 +91,12 @@ private:
   /// The keys [batch, heads, total, d] that were transposed.
   Value transposedBack(Value transposed, onnx::NodeOp node, OpBuilder &builder);
   Value throughReshapedTranspose(Value transposed);
+  /// x [batch, heads, m, n] of a Reshape of it to [batch * heads, m, n], as
+  /// batched products of rank 3 want it; null for other values.
+  Value unmerged(Value merged);
+  /// Whether `split` [batch, heads, m, n] is a Reshape of [batch * heads, m, n]
+  /// for the batch and heads of `like`.
+  bool splitsLike(onnx::NodeOp split, Value like);
   Value withoutRepetition(Value value);
   bool isCausal(const DimExpr &difference, const Scores &scores);
   /// Takes `visible` if it is causal and padding only.
@@ -135,15 +144,44 @@ Value withoutScale(Value value, double &scale) {
   }
 }
 
+Value AttentionMatcher::unmerged(Value merged) {
+  onnx::NodeOp reshape = nodeOf(merged, "Reshape");
+  if (!reshape || rankOf(merged) != 3 || rankOf(reshape.input(0)) != 4)
+    return nullptr;
+  const auto &from = dims.of(reshape.input(0)).shape,
+             &to = dims.of(merged).shape;
+  return from && to && (*from)[2] == (*to)[1] && (*from)[3] == (*to)[2]
+             ? reshape.input(0)
+             : Value();
+}
+
+bool AttentionMatcher::splitsLike(onnx::NodeOp split, Value like) {
+  const auto &from = dims.of(split.input(0)).shape,
+             &to = dims.of(split->getResult(0)).shape,
+             &shape = dims.of(like).shape;
+  return from && to && shape && from->size() == 3 && to->size() == 4 &&
+         shape->size() == 4 && (*to)[0] == (*shape)[0] &&
+         (*to)[1] == (*shape)[1] && (*to)[2] == (*from)[1] &&
+         (*to)[3] == (*from)[2];
+}
+
 std::optional<Scores> AttentionMatcher::scoresOf(Value value, unsigned depth) {
   constexpr unsigned maxDepth = 8;
   if (depth > maxDepth)
     return std::nullopt;
   value = throughFloatCasts(value);
-  if (onnx::NodeOp product = nodeOf(value, "MatMul")) {
+  onnx::NodeOp split = nodeOf(value, "Reshape");
+  if (onnx::NodeOp product = nodeOf(split ? split.input(0) : value, "MatMul")) {
     Scores scores;
     scores.q = product->getOperand(0);
     scores.kTransposed = product->getOperand(1);
+    if (split) {
+      scores.q = unmerged(scores.q);
+      scores.kTransposed = unmerged(scores.kTransposed);
+      if (!scores.q || !scores.kTransposed || !splitsLike(split, scores.q) ||
+          !splitsLike(split, scores.kTransposed))
+        return std::nullopt;
+    }
     scores.seq = dimOf(dims, scores.q, -2);
     scores.total = dimOf(dims, scores.kTransposed, -1);
     return scores;
@@ -447,9 +485,19 @@ onnx::NodeOp softmaxOf(Value value) {
 }
 
 LogicalResult AttentionMatcher::raise(onnx::NodeOp node, OpBuilder &builder) {
-  if (!node.is("MatMul"))
+  // Reshape(MatMul) where batch and heads are one dimension in products.
+  onnx::NodeOp product =
+      node.is("Reshape") ? nodeOf(node.input(0), "MatMul") : node;
+  if (!product || !product.is("MatMul"))
     return failure();
-  onnx::NodeOp softmax = softmaxOf(node->getOperand(0));
+  Value weights = product->getOperand(0), v = product->getOperand(1);
+  if (node != product) {
+    weights = unmerged(weights);
+    v = unmerged(v);
+    if (!weights || !v || !splitsLike(node, v) || !splitsLike(node, weights))
+      return failure();
+  }
+  onnx::NodeOp softmax = softmaxOf(weights);
   std::optional<Scores> scores =
       softmax ? scoresOf(softmax.input(0)) : std::nullopt;
   if (!softmax)
@@ -458,7 +506,6 @@ LogicalResult AttentionMatcher::raise(onnx::NodeOp node, OpBuilder &builder) {
     return decline(node, passName,
                    "no product of queries and keys before the "
                    "softmax, only scaled and masked");
-  Value v = node->getOperand(1);
   for (Value operand : {scores->q, scores->kTransposed, v})
     if (rankOf(operand) != 4)
       return decline(node, passName,

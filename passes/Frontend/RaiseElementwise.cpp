@@ -229,8 +229,21 @@ llvm::DenseSet<Operation *> elementwiseNodes(func::FuncOp function,
   return found;
 }
 
+/// Whether `a` comes into being before `b`.
+bool isBefore(Value a, Value b) {
+  Operation *first = a.getDefiningOp(), *second = b.getDefiningOp();
+  if (!first || !second)
+    return !first && second;
+  return first->getBlock() == second->getBlock() &&
+         first->isBeforeInBlock(second);
+}
+
 void raiseBinary(onnx::NodeOp node, OpBuilder &builder) {
   Value a = node->getOperand(0), b = node->getOperand(1);
+  // One order of operands, the residual stream first, so that layers compare
+  // equal whatever order an exporter chose.
+  if (isBefore(b, a))
+    std::swap(a, b);
   Type type = node->getResult(0).getType();
   Location loc = node.getLoc();
   if (node.is("Add")) {

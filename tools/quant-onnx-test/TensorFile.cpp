@@ -102,8 +102,8 @@ nibble::Expected<Tensor> nibble::readTensorFile(const std::string &path) {
     return Status::error("'" + path + "' has element type " +
                          std::to_string(proto.data_type()) +
                          ", which Nibble does not have");
-  Expected<Tensor> tensor = Tensor::tryAllocate(
-      *type, {proto.dims().begin(), proto.dims().end()});
+  Expected<Tensor> tensor =
+      Tensor::tryAllocate(*type, {proto.dims().begin(), proto.dims().end()});
   if (!tensor)
     return tensor.status().withContext(path);
   std::string bytes = bytesOf(proto, *type);
@@ -124,8 +124,8 @@ static double excess(const Tensor &expected, const Tensor &actual,
   double a = expected.numberAt(index), b = actual.numberAt(index);
   if (a == b || (std::isnan(a) && std::isnan(b)))
     return 0;
-  double units = std::fabs(a - b) /
-                 (absoluteTolerance + relativeTolerance * std::fabs(a));
+  double units =
+      std::fabs(a - b) / (absoluteTolerance + relativeTolerance * std::fabs(a));
   return std::isfinite(units) ? units : HUGE_VAL;
 }
 

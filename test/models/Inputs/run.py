@@ -101,6 +101,9 @@ def check_found(text, decoder):
         for kind in KINDS
         if found[kind] != decoder.found[kind]
     ]
+    outlined = len(re.findall(r"func\.func private @layer_", text))
+    if outlined != decoder.c.layers:
+        wrong.append(f"{outlined} of {decoder.c.layers} layers")
     biased = len(re.findall(r"qmodel\.attention .*? bias ", text))
     if biased != decoder.c.biases:
         wrong.append(f"{biased} instead of {decoder.c.biases} masks as a bias")

@@ -190,7 +190,7 @@ func.func @gate(%x: tensor<?x8xf32> {qmodel.dims = ["n", "8"]}, %z: tensor<?x8xf
 // CHECK-LABEL: func.func @residual
 func.func @residual(%x: tensor<?x8xf32> {qmodel.dims = ["n", "8"]}, %z: tensor<?x8xf32> {qmodel.dims = ["n", "8"]}) -> tensor<?x8xf32> {
   // CHECK: %[[A:.*]] = qmodel.add %arg0, %arg1
-  // CHECK: qmodel.multiply %[[A]], %arg1
+  // CHECK: qmodel.multiply %arg1, %[[A]]
   %a = onnx.node "Add"(%x, %z) {version = 16 : i64}
     : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
   %y = onnx.node "Mul"(%a, %z) {version = 16 : i64}

@@ -33,12 +33,15 @@ namespace nibble::frontend {
 /// onnx -> qmodel. In this order:
 ///  1. onnx-fold-shapes, cse: what follows reads shapes, and equal values are
 ///     one value;
-///  2. onnx-raise-norm before onnx-raise-linear: Skip norms leave sums with a
+///  2. onnx-fold-weights: what is computed from weights is a weight to the rest;
+///  3. onnx-raise-norm before onnx-raise-linear: Skip norms leave sums with a
 ///     bias, which linear takes;
-///  3. onnx-raise-rope, onnx-raise-attention: whole subgraphs, while their
+///  4. onnx-raise-rope, onnx-raise-attention: whole subgraphs, while their
 ///     sums and products are still ONNX's;
-///  4. onnx-raise-elementwise: the sums and products that are left;
-///  5. cse, qmodel-outline-layers.
+///  5. onnx-fold-shapes again: a mask can hide the shape of the scores, and with
+///     it all shapes below;
+///  6. onnx-raise-elementwise: the sums and products that are left;
+///  7. cse, qmodel-outline-layers.
 void buildFrontendPipeline(mlir::OpPassManager &manager);
 
 /// Makes the passes, and the pipeline as `nibble-frontend`, known by name.

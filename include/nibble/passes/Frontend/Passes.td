@@ -111,8 +111,10 @@ def RaiseRope : Frontend_Pass<"onnx-raise-rope"> {
   let description = [{
     `x * cos + rotate(x) * sin` becomes `qmodel.rope`: rotation of halves or of
     neighbours, with Slice or Split, either order of operands, of the whole head
-    or of its first part. `cos` and `sin` are taken before they were given a
-    dimension for the heads.
+    or of its first part; or the same by halves, `Concat(a * cos - b * sin, b *
+    cos + a * sin)`. `cos` and `sin` are taken before they were given a dimension
+    for the heads; where that is the third one, x is transposed around the rope.
+    The RotaryEmbedding operators of ONNX and of ONNX Runtime are taken too.
 
     ```mlir
     %h = onnx.node "Concat"(%negated, %first) attributes {axis = -1} ...
@@ -131,7 +133,8 @@ def RaiseAttention : Frontend_Pass<"onnx-raise-attention"> {
   let summary = "find scaled dot-product attention";
   let description = [{
     `softmax(q k^T * scale + mask) v` becomes `qmodel.attention`. The scale may
-    be on queries, keys, both or the scores; repeated key/value heads
+    be on queries, keys, both or the scores; batch and heads may be one dimension
+    in the products; repeated key/value heads
     (Unsqueeze, Expand, Reshape) are taken before they were repeated.
 
     The mask is read by its meaning: what its condition says about row i and
@@ -149,9 +152,12 @@ def RaiseAttention : Frontend_Pass<"onnx-raise-attention"> {
       scale 0.35 mask_value -1.0e9 : ...
     ```
 
+    Masks that are cut from a stored triangle are read too. The Attention
+    operator of ONNX becomes the same op, unless it has a soft cap, windows or
+    lengths.
+
     A row with nothing to see gives zeros where the mask is infinite (ONNX gives
-    NaN). The Attention operators of ONNX and of ONNX Runtime, and attention on
-    tensors of rank 3, stay as they are.
+    NaN). The attention operators of ONNX Runtime stay as they are.
   }];
 }
 
