@@ -568,13 +568,20 @@ Value splitHeads(Value x, int64_t heads, onnx::NodeOp node,
       builder.getNamedAttr("perm", builder.getI64ArrayAttr({0, 2, 1, 3})));
 }
 
+/// Sum of two sizes, if both are static.
+int64_t sumOfSizes(int64_t a, int64_t b) {
+  bool known = !ShapedType::isDynamic(a) && !ShapedType::isDynamic(b);
+  return known ? a + b : ShapedType::kDynamic;
+}
+
 /// past and x joined along dimension 2; past may be absent.
 Value afterPast(Value past, Value x, onnx::NodeOp node, OpBuilder &builder) {
   if (!past)
     return x;
   auto type = cast<RankedTensorType>(x.getType());
   SmallVector<int64_t> shape(type.getShape());
-  shape[2] = ShapedType::kDynamic;
+  shape[2] = sumOfSizes(cast<RankedTensorType>(past.getType()).getDimSize(2),
+                        shape[2]);
   return makeNode(builder, node, "Concat",
                   RankedTensorType::get(shape, type.getElementType()),
                   {past, x},

@@ -236,6 +236,8 @@ private:
       step.operands.push_back(storage);
     }
     for (Value result : results) {
+      if (isa<NoneType>(result.getType()))
+        continue; // an absent optional result
       FailureOr<unsigned> buffer = addBuffer(result, op);
       if (failed(buffer))
         return failure();
@@ -305,10 +307,16 @@ private:
                     builder.getStringAttr(copy->getName().stripDialect()));
       copy->removeAttr("plan");
     }
-    YieldOp::create(inner, op->getLoc(), copy->getResults());
-    for (Value result : op->getResults())
+    SmallVector<Value> yielded;
+    for (auto [result, value] :
+         llvm::zip(op->getResults(), copy->getResults())) {
+      if (isa<NoneType>(result.getType()))
+        continue; // an absent optional result
+      yielded.push_back(value);
       for (const DimExpr &dim : *dims.of(result).shape)
         rename(dim);
+    }
+    YieldOp::create(inner, op->getLoc(), yielded);
 
     SmallVector<Attribute> scalarNames;
     for (size_t i = 0; i < rename.scalars.size(); ++i)
