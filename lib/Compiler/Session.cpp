@@ -23,7 +23,6 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 
-#include <charconv>
 #include <filesystem>
 
 using namespace mlir;
@@ -56,12 +55,6 @@ std::string describeLocation(Location location) {
     stream << file.getFilename().getValue() << ":" << file.getLine() << ":"
            << file.getColumn();
   return text;
-}
-
-bool parseNumber(StringRef text, int64_t &value) {
-  auto [end, error] =
-      std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size();
 }
 
 } // namespace
@@ -160,23 +153,4 @@ LogicalResult CompilerSession::run(ModuleOp module, const std::string &pipeline,
   if (report)
     manager.addInstrumentation(std::make_unique<ReportObserver>(*report));
   return manager.run(module);
-}
-
-Status nibble::parseDim(const std::string &text,
-                        std::map<std::string, DimExpr::Bound> &bounds) {
-  auto [name, range] = StringRef(text).split('=');
-  auto [low, high] = range.split("..");
-  DimExpr::Bound bound{0, 0};
-  bool valid = !name.empty() && parseNumber(low, bound.min);
-  if (range.contains(".."))
-    valid = valid && parseNumber(high, bound.max);
-  else
-    bound.max = bound.min;
-  if (!valid || bound.min < 0 || bound.min > bound.max)
-    return Status::error("expects --dim NAME=MIN..MAX or NAME=N with 0 <= MIN "
-                         "<= MAX, got '" +
-                         text + "'");
-  if (!bounds.emplace(name.str(), bound).second)
-    return Status::error("dimension '" + name.str() + "' is given twice");
-  return Status::success();
 }

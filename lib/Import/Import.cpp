@@ -27,6 +27,7 @@
 #include "mlir/IR/Verifier.h"
 #include "llvm/ADT/StringExtras.h"
 
+#include <charconv>
 #include <filesystem>
 
 using namespace mlir;
@@ -135,4 +136,34 @@ OwningOpRef<ModuleOp> nibble::importOnnx(StringRef path, MLIRContext *context,
   if (!options.problems && failed(verify(module)))
     return {};
   return std::move(built->module);
+}
+
+Status nibble::parseBound(const std::string &text,
+                          std::map<std::string, DimExpr::Bound> &bounds) {
+  auto expected = [&](const std::string &what) {
+    return Status::error("expects --dim NAME=MIN..MAX or NAME=SIZE" + what +
+                         ", got '" + text + "'");
+  };
+  size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0)
+    return expected("");
+  std::string range = text.substr(equals + 1);
+  size_t dots = range.find("..");
+  std::string low = range.substr(0, dots);
+  std::string high = dots == std::string::npos ? low : range.substr(dots + 2);
+  DimExpr::Bound bound;
+  for (auto [digits, value] :
+       {std::pair(&low, &bound.min), std::pair(&high, &bound.max)}) {
+    auto [end, status] = std::from_chars(
+        digits->data(), digits->data() + digits->size(), *value);
+    if (digits->empty() || status != std::errc() ||
+        end != digits->data() + digits->size())
+      return expected("");
+  }
+  if (bound.min < 0 || bound.max < bound.min)
+    return expected(" with 0 <= MIN <= MAX");
+  if (!bounds.emplace(text.substr(0, equals), bound).second)
+    return Status::error("dimension '" + text.substr(0, equals) +
+                         "' has two bounds");
+  return Status::success();
 }

@@ -19,6 +19,7 @@
 
 #include "nibble/Base/MappedFile.h"
 #include "nibble/Base/Tensor.h"
+#include "nibble/Import/ElementTypes.h"
 
 #include "onnx/onnx_pb.h"
 
@@ -35,9 +36,6 @@ struct SourcedTensor {
   };
   std::optional<Place> place;
 };
-
-/// The element type for ONNX's number of a type, or an error that names it.
-Expected<ElementType> elementTypeOf(int dataType);
 
 class TensorReader {
 public:

@@ -236,7 +236,7 @@ int compile(Options options, const char *argv0) {
                   2);
   ImportOptions import;
   for (const std::string &dim : options.dims)
-    if (Status status = parseDim(dim, import.bounds); !status.isOk())
+    if (Status status = parseBound(dim, import.bounds); !status.isOk())
       return fail(status, 2);
 
   if (Status status = chooseTokenizer(options); !status.isOk())

@@ -309,7 +309,7 @@ int main(int argc, char **argv) {
   }
   options.contextGiven = app.count("--context") > 0;
   for (const std::string &dim : options.dims)
-    if (Status status = parseDim(dim, options.open.bounds); !status.isOk())
+    if (Status status = parseBound(dim, options.open.bounds); !status.isOk())
       return fail(status.message(), 2);
   return run(options);
 }

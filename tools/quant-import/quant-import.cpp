@@ -29,7 +29,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include <charconv>
 #include <filesystem>
 #include <iostream>
 
@@ -45,37 +44,6 @@ enum ExitCode { Success = 0, Failed = 1, WrongUsage = 2 };
 int fail(const std::string &message, ExitCode code = Failed) {
   std::cerr << "error: " << message << "\n";
   return code;
-}
-
-/// "NAME=MIN..MAX" or "NAME=N"; MIN is at least 0.
-Status addBound(const std::string &text,
-                std::map<std::string, DimExpr::Bound> &bounds) {
-  auto expected = [&](const std::string &what) {
-    return Status::error("expects --dim NAME=MIN..MAX or NAME=SIZE" + what +
-                         ", got '" + text + "'");
-  };
-  size_t equals = text.find('=');
-  if (equals == std::string::npos || equals == 0)
-    return expected("");
-  std::string range = text.substr(equals + 1);
-  size_t dots = range.find("..");
-  std::string low = range.substr(0, dots);
-  std::string high = dots == std::string::npos ? low : range.substr(dots + 2);
-  DimExpr::Bound bound;
-  for (auto [digits, value] :
-       {std::pair(&low, &bound.min), std::pair(&high, &bound.max)}) {
-    auto [end, status] = std::from_chars(
-        digits->data(), digits->data() + digits->size(), *value);
-    if (digits->empty() || status != std::errc() ||
-        end != digits->data() + digits->size())
-      return expected("");
-  }
-  if (bound.min < 0 || bound.max < bound.min)
-    return expected(" with 0 <= MIN <= MAX");
-  if (!bounds.emplace(text.substr(0, equals), bound).second)
-    return Status::error("dimension '" + text.substr(0, equals) +
-                         "' has two bounds");
-  return Status::success();
 }
 
 /// "node '/layers.0/MatMul' (MatMul)" for a location made by the importer.
@@ -246,7 +214,7 @@ int main(int argc, char **argv) {
 
   ImportOptions options;
   for (const std::string &dim : dims)
-    if (Status status = addBound(dim, options.bounds); !status.isOk())
+    if (Status status = parseBound(dim, options.bounds); !status.isOk())
       return fail(status.message(), WrongUsage);
 
   MLIRContext context(MLIRContext::Threading::DISABLED);

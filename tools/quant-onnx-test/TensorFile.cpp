@@ -12,6 +12,8 @@
 
 #include "TensorFile.h"
 
+#include "nibble/Import/ElementTypes.h"
+
 #include "onnx/onnx_pb.h"
 
 #include <cmath>
@@ -22,48 +24,6 @@ using namespace nibble;
 
 // Those of onnx.backend.test, for all of its tests.
 static constexpr double relativeTolerance = 1e-3, absoluteTolerance = 1e-7;
-
-static std::optional<ElementType> elementTypeOf(int type) {
-  using T = ::onnx::TensorProto;
-  switch (type) {
-  case T::FLOAT:
-    return ElementType::float32();
-  case T::DOUBLE:
-    return ElementType::float64();
-  case T::FLOAT16:
-    return ElementType::float16();
-  case T::BFLOAT16:
-    return ElementType::bfloat16();
-  case T::BOOL:
-    return ElementType::boolean();
-  case T::INT2:
-    return ElementType::signedInt(2);
-  case T::INT4:
-    return ElementType::signedInt(4);
-  case T::INT8:
-    return ElementType::signedInt(8);
-  case T::INT16:
-    return ElementType::signedInt(16);
-  case T::INT32:
-    return ElementType::signedInt(32);
-  case T::INT64:
-    return ElementType::signedInt(64);
-  case T::UINT2:
-    return ElementType::unsignedInt(2);
-  case T::UINT4:
-    return ElementType::unsignedInt(4);
-  case T::UINT8:
-    return ElementType::unsignedInt(8);
-  case T::UINT16:
-    return ElementType::unsignedInt(16);
-  case T::UINT32:
-    return ElementType::unsignedInt(32);
-  case T::UINT64:
-    return ElementType::unsignedInt(64);
-  default:
-    return std::nullopt;
-  }
-}
 
 /// The first `width` bytes of every value of a typed field: all machines that
 /// this runs on are little-endian.
@@ -97,11 +57,9 @@ nibble::Expected<Tensor> nibble::readTensorFile(const std::string &path) {
   ::onnx::TensorProto proto;
   if (!file || !proto.ParseFromIstream(&file))
     return Status::error("expects a serialized tensor in '" + path + "'");
-  std::optional<ElementType> type = elementTypeOf(proto.data_type());
+  Expected<ElementType> type = elementTypeOf(proto.data_type());
   if (!type)
-    return Status::error("'" + path + "' has element type " +
-                         std::to_string(proto.data_type()) +
-                         ", which Nibble does not have");
+    return type.status().withContext(path);
   Expected<Tensor> tensor =
       Tensor::tryAllocate(*type, {proto.dims().begin(), proto.dims().end()});
   if (!tensor)

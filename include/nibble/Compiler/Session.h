@@ -67,10 +67,6 @@ private:
 /// last line is `error: ...`.
 void printDiagnostic(mlir::Diagnostic &diagnostic);
 
-/// Parses `NAME=MIN..MAX` or `NAME=N` into `bounds`.
-Status parseDim(const std::string &text,
-                std::map<std::string, DimExpr::Bound> &bounds);
-
 } // namespace nibble
 
 #endif // NIBBLE_COMPILER_SESSION_H

@@ -51,6 +51,11 @@ mlir::OwningOpRef<mlir::ModuleOp> importOnnx(llvm::StringRef path,
                                              mlir::MLIRContext *context,
                                              const ImportOptions &options);
 
+/// Reads `NAME=MIN..MAX` or `NAME=SIZE` with 0 <= MIN <= MAX into `bounds`; a
+/// name that has bounds already is an error.
+Status parseBound(const std::string &text,
+                  std::map<std::string, DimExpr::Bound> &bounds);
+
 } // namespace nibble
 
 #endif // NIBBLE_IMPORT_IMPORT_H
