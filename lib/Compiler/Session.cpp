@@ -10,7 +10,7 @@
 #include "nibble/Compiler/Register.h"
 #include "nibble/Support/Dims.h"
 #include "nibble/Support/WeightStore.h"
-#include "nibble/dialects/QModel/QModel.h"
+#include "nibble/dialects/QModel/RebaseWeights.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/Diagnostics.h"
@@ -22,8 +22,6 @@
 #include "llvm/ADT/SmallString.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
-
-#include <filesystem>
 
 using namespace mlir;
 using namespace nibble;
@@ -122,22 +120,11 @@ OwningOpRef<ModuleOp> CompilerSession::load(const std::string &path,
 
 void CompilerSession::relocateWeights(ModuleOp module,
                                       const std::string &output) {
-  namespace fs = std::filesystem;
-  fs::path target = fs::path(output).parent_path();
-  if (target.empty())
-    target = ".";
-  for (auto weight : module.getOps<qmodel::WeightOp>()) {
-    auto stored = dyn_cast<qmodel::StoredAttr>(weight.getValue());
-    // Weights made by passes lie beside the output already.
-    fs::path source = stored ? fs::path(folder) / stored.getFile().str() : "";
-    std::error_code error;
-    if (!stored || !fs::exists(source, error))
-      continue;
-    fs::path file = fs::proximate(source, target, error);
-    weight.setValueAttr(qmodel::StoredAttr::get(
-        context(), error ? fs::absolute(source, error).string() : file.string(),
-        stored.getOffset(), stored.getBytes(), stored.getSha256()));
-  }
+  StringRef target = llvm::sys::path::parent_path(output);
+  // Weights made by passes lie beside the output already.
+  std::string made = llvm::sys::path::filename(output).str() + ".weights";
+  qmodel::rebaseWeights(module, folder.empty() ? "." : folder,
+                        target.empty() ? "." : target, made);
 }
 
 LogicalResult CompilerSession::run(ModuleOp module, const std::string &pipeline,
