@@ -48,9 +48,11 @@ void QKernelDialect::initialize() {
 //===----------------------------------------------------------------------===//
 
 static RowInterleavedLayout plainLayout(ElementType element, int64_t out,
-                                        int64_t in, int64_t group) {
+                                        int64_t in, int64_t group,
+                                        ElementType scales) {
   RowInterleavedLayout layout;
   layout.element = element;
+  layout.scales = scales;
   layout.out = out;
   layout.in = in;
   layout.group = group;
@@ -59,17 +61,20 @@ static RowInterleavedLayout plainLayout(ElementType element, int64_t out,
 
 RowInterleavedLayout nibble::qkernel::rowInterleavedLayout(LayoutAttr layout) {
   return plainLayout(*fromMlirType(layout.getElement()), layout.getOut(),
-                     layout.getIn(), layout.getGroup());
+                     layout.getIn(), layout.getGroup(),
+                     *fromMlirType(layout.getScales()));
 }
 
 LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  Type element, int64_t out, int64_t in,
-                                 int64_t group) {
+                                 int64_t group, Type scales) {
   std::optional<ElementType> plain = fromMlirType(element);
-  if (!plain)
-    return emitError() << "expects an integer or float element, got "
-                       << element;
-  Status status = plainLayout(*plain, out, in, group).validate();
+  std::optional<ElementType> plainScales = fromMlirType(scales);
+  if (!plain || !plainScales)
+    return emitError() << "expects integer or float elements and float scales, "
+                          "got "
+                       << element << " and " << scales;
+  Status status = plainLayout(*plain, out, in, group, *plainScales).validate();
   if (!status.isOk()) // row_interleaved_c1
     return emitError() << status.message();
   return success();
@@ -86,32 +91,86 @@ static bool hasBytes(Value value, uint64_t bytes) {
                                type.getElementTypeBitWidth() / 8) == bytes;
 }
 
-LogicalResult PackedLinearOp::verify() {
-  RowInterleavedLayout layout = rowInterleavedLayout(getLayout());
-  auto x = cast<RankedTensorType>(getX().getType());
-  auto result = cast<RankedTensorType>(getResult().getType());
-  if (x.getRank() < 1 || x.getShape().back() != layout.in) // packed_linear_c1
-    return emitOpError("expects x with last dimension ")
+/// What the two linear ops with a packed weight have in common; `op` is the
+/// name that constraints have in QKernel.td.
+template <typename Op> static LogicalResult verifyPackedLinear(Op op) {
+  RowInterleavedLayout layout = rowInterleavedLayout(op.getLayout());
+  auto x = cast<RankedTensorType>(op.getX().getType());
+  auto result = cast<RankedTensorType>(op.getResult().getType());
+  if (x.getRank() < 1 || x.getShape().back() != layout.in)
+    // packed_linear_c1, packed_integer_linear_c1
+    return op.emitOpError("expects x with last dimension ")
            << layout.in << ", got " << x;
+  Value scales = op.getScales(), zeros = op.getZeros();
   bool isInteger = layout.element.isInteger();
-  if (isInteger != static_cast<bool>(getScales()) ||
-      (getZeros() && !isInteger) ||
-      !hasBytes(getWeight(), layout.weightBytes()) ||
-      (getScales() && !hasBytes(getScales(), layout.scaleBytes())) ||
-      (getZeros() && !hasBytes(getZeros(), layout.zeroBytes())))
-    // packed_linear_c2
-    return emitOpError("expects ")
+  if (isInteger != static_cast<bool>(scales) || (zeros && !isInteger) ||
+      !hasBytes(op.getWeight(), layout.weightBytes()) ||
+      (scales && (!hasBytes(scales, layout.scaleBytes()) ||
+                  cast<RankedTensorType>(scales.getType()).getElementType() !=
+                      op.getLayout().getScales())) ||
+      (zeros && !hasBytes(zeros, layout.zeroBytes())))
+    // packed_linear_c2, packed_integer_linear_c2
+    return op.emitOpError("expects ")
            << layout.weightBytes() << " bytes of weight, "
-           << layout.scaleBytes() << " of scales and, if any, "
-           << layout.zeroBytes() << " of zero points for " << getLayout();
-  if (getBias() && cast<RankedTensorType>(getBias().getType()).getShape() !=
-                       ArrayRef<int64_t>{layout.out}) // packed_linear_c3
-    return emitOpError("expects a bias of ")
-           << layout.out << " elements, got " << getBias().getType();
-  if (result.getRank() != x.getRank() ||
-      result.getShape().back() != layout.out) // packed_linear_c4
-    return emitOpError("expects x's leading dimensions and ")
+           << layout.scaleBytes() << " of scales in "
+           << op.getLayout().getScales() << " and, if any, "
+           << layout.zeroBytes() << " of zero points for " << op.getLayout();
+  if (op.getBias() &&
+      cast<RankedTensorType>(op.getBias().getType()).getShape() !=
+          ArrayRef<int64_t>{layout.out})
+    // packed_linear_c3, packed_integer_linear_c3
+    return op.emitOpError("expects a bias of ")
+           << layout.out << " elements, got " << op.getBias().getType();
+  if (result.getRank() != x.getRank() || result.getShape().back() != layout.out)
+    // packed_linear_c4, packed_integer_linear_c4
+    return op.emitOpError("expects x's leading dimensions and ")
            << layout.out << " for the result, got " << result;
+  return success();
+}
+
+LogicalResult PackedLinearOp::verify() { return verifyPackedLinear(*this); }
+
+LogicalResult PackedIntegerLinearOp::verify() {
+  if (!isa<IntegerType>(getLayout().getElement()))
+    // packed_integer_linear_c2
+    return emitOpError("expects integer weights, got ") << getLayout();
+  if (failed(verifyPackedLinear(*this)))
+    return failure();
+  auto x = cast<RankedTensorType>(getX().getType());
+  int64_t in = x.getShape().back(), xGroup = getXGroup(),
+          group = getLayout().getGroup();
+  if (xGroup < 1 || xGroup > in ||
+      (xGroup != in && group != in && xGroup % group && group % xGroup))
+    // packed_integer_linear_c6
+    return emitOpError("expects groups of x that are a multiple or a divisor "
+                       "of the weight's ")
+           << group << ", or all " << in << " inputs, got " << xGroup;
+  SmallVector<int64_t> blocks(x.getShape());
+  blocks.back() = llvm::divideCeil(in, xGroup);
+  auto fits = [&](Value value) {
+    auto type = cast<RankedTensorType>(value.getType());
+    return (type.hasStaticShape() && type.getNumElements() == 1) ||
+           (type.getRank() == x.getRank() &&
+            type.getShape().back() == blocks.back());
+  };
+  if (!fits(getXScales()) ||
+      (getXZeros() &&
+       (!fits(getXZeros()) ||
+        cast<RankedTensorType>(getXZeros().getType()).getElementType() !=
+            x.getElementType()))) // packed_integer_linear_c1, c5
+    return emitOpError("expects scales and zeros of x with ")
+           << blocks.back() << " groups per row or one element, got "
+           << getXScales().getType();
+  return success();
+}
+
+LogicalResult
+PackedIntegerLinearOp::inferDims(ArrayRef<const ValueDims *> operands,
+                                 MutableArrayRef<ValueDims> results) {
+  if (!operands[0]->shape)
+    return success();
+  results[0].shape = operands[0]->shape;
+  results[0].shape->back() = getLayout().getOut();
   return success();
 }
 

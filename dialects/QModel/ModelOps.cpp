@@ -264,6 +264,20 @@ LogicalResult AttentionOp::verify() {
   if (!getMaskValue().isNegative() || getMaskValue().isNaN()) // attention_c4
     return emitOpError("expects a negative mask_value, got ")
            << getMaskValue().convertToDouble();
+  if (getLengths() &&
+      (tensorType(getLengths()).getRank() != 1 ||
+       !compatible(tensorType(getLengths()).getDimSize(0), q.getDimSize(0))))
+    // attention_c5
+    return emitOpError("expects lengths [batch] for q ")
+           << q << ", got " << getLengths().getType();
+  if (getSoftcap() && !(getSoftcap()->convertToDouble() > 0)) // attention_c6
+    return emitOpError("expects a positive softcap, got ")
+           << getSoftcap()->convertToDouble();
+  if (getWindow() &&
+      (static_cast<int64_t>(*getWindow()) < 1 || !getCausal())) // attention_c6
+    return emitOpError("expects a window of 1 or more keys of a causal "
+                       "attention, got ")
+           << *getWindow();
   return success();
 }
 
@@ -273,6 +287,37 @@ LogicalResult AttentionOp::inferDims(ArrayRef<const ValueDims *> operands,
     return success();
   results[0].shape = operands[0]->shape;
   results[0].shape->back() = tensorType(getV()).getDimSize(3);
+  return success();
+}
+
+LogicalResult AppendOp::verify() {
+  auto past = tensorType(getPast()), added = tensorType(getNewTokens()),
+       result = tensorType(getResult());
+  auto agree = [&](RankedTensorType type) {
+    return type.getRank() == 4 &&
+           llvm::all_of(llvm::ArrayRef{0u, 1u, 3u}, [&](unsigned d) {
+             return compatible(past.getDimSize(d), type.getDimSize(d));
+           });
+  };
+  if (past.getRank() != 4 || !agree(added) || !agree(result)) // append_c1
+    return emitOpError("expects past, new tokens and result [batch, kv_heads, "
+                       "tokens, d], got ")
+           << past << ", " << added << " and " << result;
+  auto lengths = tensorType(getLengths()), total = tensorType(getTotal());
+  if (lengths.getRank() != 1 ||
+      !compatible(lengths.getDimSize(0), past.getDimSize(0)) ||
+      !total.hasStaticShape() || total.getNumElements() != 1) // append_c2
+    return emitOpError("expects lengths [batch] and one total, got ")
+           << lengths << " and " << total;
+  return success();
+}
+
+LogicalResult AppendOp::inferDims(ArrayRef<const ValueDims *> operands,
+                                  MutableArrayRef<ValueDims> results) {
+  if (!operands[0]->shape || !operands[3]->elements)
+    return success();
+  results[0].shape = operands[0]->shape;
+  (*results[0].shape)[2] = operands[3]->elements->front();
   return success();
 }
 
@@ -323,41 +368,185 @@ LogicalResult MultiplyOp::inferDims(ArrayRef<const ValueDims *> operands,
 }
 
 //===----------------------------------------------------------------------===//
-// dequantize
+// Quantized forms
 //===----------------------------------------------------------------------===//
 
-LogicalResult DequantizeOp::verify() {
-  auto codes = tensorType(getCodes()), scales = tensorType(getScales()),
-       result = tensorType(getResult());
-  unsigned bits = codes.getElementTypeBitWidth();
-  if (codes.getRank() != 2 || bits < 2 || bits > 8 ||
-      !codes.hasStaticShape()) // dequantize_c1
-    return emitOpError("expects static codes [out, in] of 2 to 8 bits, got ")
-           << codes;
-  int64_t group = getGroup(), in = codes.getDimSize(1);
-  if (group < 0) // dequantize_c5
-    return emitOpError("expects a group of 0 (per row) or more, got ") << group;
-  int64_t groups = group == 0 ? 1 : llvm::divideCeil(in, group);
-  auto isPerGroup = [&](RankedTensorType type) {
-    return type.getShape() == ArrayRef<int64_t>{codes.getDimSize(0), groups};
+namespace {
+
+/// Blocks of `size` along a dimension of `extent`; size 0 is all of it.
+int64_t blocksOf(int64_t extent, int64_t size) {
+  if (size == 0)
+    return 1;
+  return ShapedType::isDynamic(extent) ? extent
+                                       : llvm::divideCeil(extent, size);
+}
+
+/// The shape of what has one element per block of [..., out, in].
+SmallVector<int64_t> blockShape(ArrayRef<int64_t> shape, int64_t rows,
+                                int64_t group) {
+  SmallVector<int64_t> result(shape);
+  result.back() = blocksOf(shape.back(), group);
+  int64_t &out = result[result.size() - 2];
+  if (rows != 1)
+    out = blocksOf(out, rows);
+  return result;
+}
+
+bool hasOneElement(RankedTensorType type) {
+  return type.hasStaticShape() && type.getNumElements() == 1;
+}
+
+/// Scales and zeros of `codes` in blocks of rows x group.
+LogicalResult verifyBlocks(Operation *op, RankedTensorType codes, Value scales,
+                           Value zeros, int64_t rows, int64_t group,
+                           Type codeElement) {
+  if (group < 0 || rows < 0) // dequantize_c5
+    return op->emitOpError("expects a group of 0 (per row) or more and rows of "
+                           "0 (all) or more, got ")
+           << group << " and " << rows;
+  SmallVector<int64_t> blocks = blockShape(codes.getShape(), rows, group);
+  auto fits = [&](Value value) {
+    auto type = tensorType(value);
+    return hasOneElement(type) || compatible(type.getShape(), blocks);
   };
-  if (!isPerGroup(scales) ||
-      (getZeros() && !isPerGroup(tensorType(getZeros())))) // dequantize_c2
-    return emitOpError("expects scales and zeros [")
-           << codes.getDimSize(0) << ", " << groups << "] for " << codes
-           << " in groups of " << group << ", got scales " << scales
-           << (getZeros() ? " and other zeros" : "");
-  if (getZeros() && tensorType(getZeros()).getElementType() !=
-                        codes.getElementType()) // dequantize_c3
-    return emitOpError("expects zeros in the type of the codes, ")
-           << codes.getElementType() << ", got " << getZeros().getType();
-  if (result.getShape() != codes.getShape()) // dequantize_c4
-    return emitOpError("expects a result of the shape of ")
-           << codes << ", got " << result;
+  if (!fits(scales) || (zeros && !fits(zeros))) { // dequantize_c2
+    auto expected =
+        RankedTensorType::get(blocks, tensorType(scales).getElementType());
+    auto diagnostic =
+        op->emitOpError("expects scales and zeros of the shape of ")
+        << expected << " or with one element for " << codes << " in blocks of "
+        << rows << " x " << group << ", got scales " << scales.getType();
+    if (zeros)
+      diagnostic << " and zeros " << zeros.getType();
+    return diagnostic;
+  }
+  if (zeros && tensorType(zeros).getElementType() != codeElement)
+    // dequantize_c3
+    return op->emitOpError("expects zeros in the type of the codes, ")
+           << codeElement << ", got " << zeros.getType();
   return success();
+}
+
+} // namespace
+
+LogicalResult DequantizeOp::verify() {
+  auto codes = tensorType(getCodes()), result = tensorType(getResult());
+  unsigned bits = codes.getElementTypeBitWidth();
+  if (codes.getRank() < 2 || bits < 2 || bits > 8) // dequantize_c1
+    return emitOpError("expects codes [..., out, in] of 2 to 8 bits, got ")
+           << codes;
+  if (failed(verifyBlocks(*this, codes, getScales(), getZeros(), getRows(),
+                          getGroup(), codes.getElementType())))
+    return failure();
+  return sameShape(*this, getCodes(), getResult()); // dequantize_c4
 }
 
 LogicalResult DequantizeOp::inferDims(ArrayRef<const ValueDims *> operands,
                                       MutableArrayRef<ValueDims> results) {
+  return copyFirst(operands, results);
+}
+
+/// Codes of x by `scheme`.
+static LogicalResult verifyCodes(Operation *op, RankedTensorType x,
+                                 RankedTensorType codes, SchemeAttr scheme) {
+  if (x.getRank() < 1 || !compatible(x.getShape(), codes.getShape()) ||
+      codes.getElementTypeBitWidth() != scheme.getBits())
+    return op->emitOpError("expects codes of ")
+           << scheme.getBits() << " bits of the shape of " << x << ", got "
+           << codes;
+  return success();
+}
+
+LogicalResult QuantizeOp::verify() {
+  auto x = tensorType(getX()), codes = tensorType(getCodes());
+  if (failed(verifyCodes(*this, x, codes, getScheme()))) // quantize_c2
+    return failure();
+  if (x.getRank() < 2 && !hasOneElement(tensorType(getScales())))
+    return emitOpError("expects one scale for x of rank 1, got ")
+           << getScales().getType();
+  if (x.getRank() < 2)
+    return success();
+  return verifyBlocks(*this, x, getScales(), getZeros(), getScheme().getRows(),
+                      getScheme().getGroup(),
+                      codes.getElementType()); // quantize_c1
+}
+
+LogicalResult QuantizeOp::inferDims(ArrayRef<const ValueDims *> operands,
+                                    MutableArrayRef<ValueDims> results) {
+  return copyFirst(operands, results);
+}
+
+LogicalResult DynamicQuantizeOp::verify() {
+  auto x = tensorType(getX()), codes = tensorType(getCodes());
+  SchemeAttr scheme = getScheme();
+  if (scheme.getRows() != 1) // dynamic_quantize_c1
+    return emitOpError("expects a scheme with one row per block, got ")
+           << scheme;
+  if (failed(verifyCodes(*this, x, codes, scheme))) // dynamic_quantize_c2
+    return failure();
+  SmallVector<int64_t> blocks =
+      withLast(x.getShape().drop_back(),
+               blocksOf(x.getShape().back(), scheme.getGroup()));
+  if (!compatible(tensorType(getScales()).getShape(), blocks) ||
+      (getZeros() && !compatible(tensorType(getZeros()).getShape(), blocks)))
+    // dynamic_quantize_c2
+    return emitOpError("expects scales and zeros with ")
+           << blocks.back() << " groups per row of " << x << ", got "
+           << getScales().getType();
+  if (integerScheme(scheme).storesZero() != static_cast<bool>(getZeros()) ||
+      (getZeros() && tensorType(getZeros()).getElementType() !=
+                         codes.getElementType())) // dynamic_quantize_c3
+    return emitOpError("expects zeros in the type of the codes exactly if the "
+                       "scheme stores them, got ")
+           << (getZeros() ? "some of another type or too many" : "none");
+  return success();
+}
+
+LogicalResult DynamicQuantizeOp::inferDims(ArrayRef<const ValueDims *> operands,
+                                           MutableArrayRef<ValueDims> results) {
+  if (!operands[0]->shape)
+    return success();
+  results[0].shape = operands[0]->shape;
+  int64_t width = tensorType(getX()).getShape().back();
+  int64_t groups = blocksOf(width, getScheme().getGroup());
+  for (ValueDims &result : results.drop_front())
+    if (!ShapedType::isDynamic(groups)) {
+      result.shape = operands[0]->shape;
+      result.shape->back() = groups;
+    }
+  return success();
+}
+
+LogicalResult Decompress24Op::verify() {
+  auto values = tensorType(getValues()), positions = tensorType(getPositions()),
+       result = tensorType(getResult());
+  if (values.getRank() != 2 || !values.hasStaticShape() ||
+      values.getDimSize(1) % 2 || positions.getShape() != values.getShape() ||
+      !positions.getElementType().isUnsignedInteger(2)) // decompress_24_c1
+    return emitOpError("expects values [out, in / 2] and ui2 positions of the "
+                       "same even width, got ")
+           << values << " and " << positions;
+  if (result.getShape() !=
+      ArrayRef<int64_t>{values.getDimSize(0), 2 * values.getDimSize(1)})
+    // decompress_24_c2
+    return emitOpError("expects a result twice as wide as ")
+           << values << ", got " << result;
+  return success();
+}
+
+LogicalResult Decompress24Op::inferDims(ArrayRef<const ValueDims *>,
+                                        MutableArrayRef<ValueDims> results) {
+  results[0].shape = staticDims(getResult().getType());
+  return success();
+}
+
+LogicalResult ChannelScaleOp::verify() {
+  if (failed(perChannel(*this, getX(), getScales(), "scales")))
+    return failure();                           // channel_scale_c1
+  return sameShape(*this, getX(), getResult()); // channel_scale_c2
+}
+
+LogicalResult ChannelScaleOp::inferDims(ArrayRef<const ValueDims *> operands,
+                                        MutableArrayRef<ValueDims> results) {
   return copyFirst(operands, results);
 }

@@ -85,14 +85,38 @@ LogicalResult QModelDialect::verifyRegionArgAttribute(Operation *op, unsigned,
 
 LogicalResult SchemeAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  unsigned bits, int64_t group, bool symmetric,
-                                 GridKind grid, RoundingKind) {
+                                 GridKind grid, RoundingKind, int64_t rows,
+                                 Type scales, SchemeAttr scaleScheme) {
   if (bits < 2 || bits > 8) // scheme_c1
     return emitError() << "expects 2 to 8 bits, got " << bits;
   if (group < 0) // scheme_c2
     return emitError()
            << "expects a group size of 0 (per channel) or more, got " << group;
+  if (rows < 0) // scheme_c2
+    return emitError() << "expects 0 (all) or more rows per block, got "
+                       << rows;
   if (grid == GridKind::Narrow && !symmetric) // scheme_c3
     return emitError() << "expects the narrow grid to be symmetric";
+  if (!scales.isF32() && !scales.isF16() && !scales.isBF16()) // scheme_c4
+    return emitError() << "expects scales of f32, f16 or bf16, got " << scales;
+  if (scaleScheme && scaleScheme.getScaleScheme()) // scheme_c5
+    return emitError() << "expects a scheme of scales without a second level "
+                          "of its own, got "
+                       << scaleScheme;
+  return success();
+}
+
+LogicalResult PlanAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                               SchemeAttr, SchemeAttr input) {
+  if (!input)
+    return success();
+  if (input.getRows() > 1) // plan_c1
+    return emitError() << "expects an input scheme with 1 row (per token) or 0 "
+                          "(per tensor), got "
+                       << input.getRows();
+  if (input.getScaleScheme()) // plan_c2
+    return emitError() << "expects an input scheme without scale_scheme, got "
+                       << input;
   return success();
 }
 

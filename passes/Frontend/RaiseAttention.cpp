@@ -537,8 +537,9 @@ LogicalResult AttentionMatcher::raise(onnx::NodeOp node, OpBuilder &builder) {
       getElementTypeOrSelf(node->getResult(0).getType()));
   Value result = qmodel::AttentionOp::create(
       builder, node.getLoc(), type, scores->q, k, v,
-      keyMask(masks.keys, node, builder), masks.bias, APFloat(scale),
-      masks.causal, APFloat(masks.value));
+      keyMask(masks.keys, node, builder), masks.bias,
+      /*lengths=*/Value(), APFloat(scale), masks.causal, APFloat(masks.value),
+      /*softcap=*/FloatAttr(), /*window=*/IntegerAttr());
   const auto &known = dims.of(node->getResult(0)).shape;
   if (const auto &of = dims.of(scores->q).shape; !known && of) {
     std::vector<DimExpr> shape = *of;
@@ -665,8 +666,9 @@ LogicalResult AttentionMatcher::raiseOperator(onnx::NodeOp node,
       RankedTensorType::get(
           {type.getDimSize(0), *heads, type.getDimSize(2), width},
           type.getElementType()),
-      q, k, v, keyMask(masks.keys, node, builder), masks.bias, APFloat(scale),
-      masks.causal, APFloat(masks.value));
+      q, k, v, keyMask(masks.keys, node, builder), masks.bias,
+      /*lengths=*/Value(), APFloat(scale), masks.causal, APFloat(masks.value),
+      /*softcap=*/FloatAttr(), /*window=*/IntegerAttr());
   if (joined) {
     result = makeNode(
         builder, node, "Transpose",

@@ -191,7 +191,8 @@ private:
     layout.element = *fromMlirType(element);
     auto attr = LayoutAttr::getChecked(
         [&] { return linear.emitOpError("cannot pack: "); }, &getContext(),
-        element, layout.out, layout.in, layout.group);
+        element, layout.out, layout.in, layout.group,
+        Type(Float32Type::get(&getContext())));
     if (!attr)
       return failure();
 

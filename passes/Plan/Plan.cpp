@@ -231,8 +231,9 @@ private:
     auto scheme = SchemeAttr::get(
         &getContext(), rule.scheme.bits, rule.group, rule.scheme.symmetric,
         static_cast<GridKind>(rule.scheme.grid),
-        static_cast<RoundingKind>(rule.scheme.rounding));
-    return PlanAttr::get(&getContext(), scheme);
+        static_cast<RoundingKind>(rule.scheme.rounding), /*rows=*/1,
+        Type(Float32Type::get(&getContext())), /*scale_scheme=*/SchemeAttr());
+    return PlanAttr::get(&getContext(), scheme, /*input=*/SchemeAttr());
   }
 
   LogicalResult writeRules(ArrayRef<QuantizableOpInterface> layers) {

@@ -92,7 +92,8 @@ private:
     Value zeros = symbols->zeros ? loadOf(symbols->zeros) : Value();
     operand.set(DequantizeOp::create(
         builder, loc, operand.get().getType(), codes, scales, zeros,
-        builder.getI64IntegerAttr(scheme.getGroup()), scheme));
+        builder.getI64IntegerAttr(scheme.getGroup()),
+        builder.getI64IntegerAttr(scheme.getRows()), scheme));
     return success();
   }
 

@@ -23,9 +23,10 @@
 // Signed codes are stored with an offset of 2^(b-1), so that all are unsigned.
 // Padding is the logical code 0: stored 0 if unsigned, 2^(b-1) if signed.
 //
-// float32 weights: values[rowBlock][input][row 0..7], last block padded with 0.
+// Float weights (f32, f16, bf16): values[rowBlock][input][row 0..7], last block
+// padded with 0.
 //
-// Scales (float32) and zero points (uint8, in the stored unsigned code space):
+// Scales (f32, f16 or bf16) and zero points (uint8, in the stored unsigned code space):
 //   scales[rowBlock][group][row 0..7], padded rows 0.
 //
 //===----------------------------------------------------------------------===//
@@ -42,10 +43,11 @@ namespace nibble {
 struct RowInterleavedLayout {
   static constexpr int64_t rows = 8; ///< output rows per block
 
-  ElementType element; ///< f32, or si/ui 2..8 bits
+  ElementType element; ///< f32, f16, bf16, or si/ui 2..8 bits
   int64_t out = 0;     ///< logical output channels
   int64_t in = 0;      ///< logical input channels
-  int64_t group = 0;   ///< inputs per scale; == in for per channel; f32: == in
+  int64_t group = 0;   ///< inputs per scale; == in for per channel and floats
+  ElementType scales = ElementType::float32(); ///< f32, f16 or bf16
 
   Status validate() const;
   bool operator==(const RowInterleavedLayout &) const = default;
@@ -56,9 +58,10 @@ struct RowInterleavedLayout {
   int64_t groupInputs(int64_t g) const {
     return g + 1 < groups() ? group : in - (groups() - 1) * group;
   }
-  /// 4 for 8 bits, 8 for 4 bits, 32 otherwise; 1 for float32.
+  /// 4 for 8 bits, 8 for 4 bits, 32 otherwise; 1 for floats.
   int64_t chunkInputs() const;
-  /// 32-bit words per chunk and row: 1, 1, or `bits`; 1 for float32.
+  /// 32-bit words per chunk and row: 1, 1, or `bits`; 1 for float32. Floats of
+  /// 16 bits have no words: an input of a block is 16 bytes.
   int64_t chunkWords() const;
   /// Chunks of group `g`, rounded up.
   int64_t chunks(int64_t g) const {
@@ -70,7 +73,7 @@ struct RowInterleavedLayout {
   int64_t wordOffset(int64_t rowBlock, int64_t g, int64_t chunk) const;
 
   uint64_t weightBytes() const;
-  uint64_t scaleBytes() const; ///< 0 for float32
+  uint64_t scaleBytes() const; ///< 0 for float weights
   uint64_t zeroBytes() const;  ///< if zero points are stored
 };
 

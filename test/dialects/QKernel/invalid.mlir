@@ -12,7 +12,7 @@ func.func private @row_interleaved_c1_bits() attributes {a = #qkernel.row_interl
 
 // -----
 
-// expected-error @+1 {{expects an integer or float element, got 'none'}}
+// expected-error @+1 {{expects integer or float elements and float scales, got 'none' and 'f32'}}
 func.func private @row_interleaved_c1_type() attributes {a = #qkernel.row_interleaved<element = none, out = 8, in = 32, group = 32>}
 
 // -----
@@ -26,7 +26,7 @@ func.func @packed_linear_c1(%x: tensor<?x31xf32>, %w: tensor<128xui8>, %s: tenso
 // -----
 
 func.func @packed_linear_c2(%x: tensor<?x32xf32>, %w: tensor<127xui8>, %s: tensor<8xf32>) {
-  // expected-error @+1 {{expects 128 bytes of weight, 32 of scales and, if any, 8 of zero points}}
+  // expected-error @+1 {{expects 128 bytes of weight, 32 of scales in 'f32' and, if any, 8 of zero points}}
   %0 = qkernel.packed_linear %x, %w scales %s layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x32xf32>, tensor<127xui8>, tensor<8xf32>) -> tensor<?x8xf32>
   return
 }

@@ -309,7 +309,7 @@ func.func @multiply_c1_result(%x: tensor<?x4xf32>, %y: tensor<?x5xf32>) {
 // -----
 
 func.func @dequantize_c1(%c: tensor<2x40xi16>, %s: tensor<2x2xf32>) {
-  // expected-error @+1 {{expects static codes [out, in] of 2 to 8 bits, got 'tensor<2x40xi16>'}}
+  // expected-error @+1 {{expects codes [..., out, in] of 2 to 8 bits, got 'tensor<2x40xi16>'}}
   %0 = qmodel.dequantize %c, %s group 32 : (tensor<2x40xi16>, tensor<2x2xf32>) -> tensor<2x40xf32>
   return
 }
@@ -317,7 +317,7 @@ func.func @dequantize_c1(%c: tensor<2x40xi16>, %s: tensor<2x2xf32>) {
 // -----
 
 func.func @dequantize_c2(%c: tensor<2x40xui4>, %s: tensor<2x1xf32>) {
-  // expected-error @+1 {{expects scales and zeros [2, 2] for 'tensor<2x40xui4>' in groups of 32, got scales 'tensor<2x1xf32>'}}
+  // expected-error @+1 {{expects scales and zeros of the shape of 'tensor<2x2xf32>' or with one element for 'tensor<2x40xui4>' in blocks of 1 x 32, got scales 'tensor<2x1xf32>'}}
   %0 = qmodel.dequantize %c, %s group 32 : (tensor<2x40xui4>, tensor<2x1xf32>) -> tensor<2x40xf32>
   return
 }
@@ -325,7 +325,7 @@ func.func @dequantize_c2(%c: tensor<2x40xui4>, %s: tensor<2x1xf32>) {
 // -----
 
 func.func @dequantize_c2_zeros(%c: tensor<2x40xui4>, %s: tensor<2x2xf32>, %z: tensor<2x1xui4>) {
-  // expected-error @+1 {{expects scales and zeros [2, 2]}}
+  // expected-error @+1 {{got scales 'tensor<2x2xf32>' and zeros 'tensor<2x1xui4>'}}
   %0 = qmodel.dequantize %c, %s zeros %z group 32 : (tensor<2x40xui4>, tensor<2x2xf32>, tensor<2x1xui4>) -> tensor<2x40xf32>
   return
 }
@@ -349,7 +349,7 @@ func.func @dequantize_c4(%c: tensor<2x40xui4>, %s: tensor<2x2xf32>) {
 // -----
 
 func.func @dequantize_c5(%c: tensor<2x40xui4>, %s: tensor<2x2xf32>) {
-  // expected-error @+1 {{expects a group of 0 (per row) or more, got -1}}
+  // expected-error @+1 {{expects a group of 0 (per row) or more and rows of 0 (all) or more, got -1 and 1}}
   %0 = qmodel.dequantize %c, %s group -1 : (tensor<2x40xui4>, tensor<2x2xf32>) -> tensor<2x40xf32>
   return
 }

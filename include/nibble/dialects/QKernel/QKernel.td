@@ -46,6 +46,7 @@ class QKernel_Attr<string name, string attrMnemonic, list<Trait> traits = []>
 
 def QKernel_BytesTensor : 1DTensorOf<[UI8]>;
 def QKernel_FloatTensor : RankedTensorOf<[F32]>;
+def QKernel_ScaleTensor : RankedTensorOf<[F32, F16, BF16]>;
 
 //===----------------------------------------------------------------------===//
 // Packed ops
@@ -55,13 +56,16 @@ def QKernel_LayoutAttr : QKernel_Attr<"Layout", "row_interleaved"> {
   let summary = "the eight-row layout of a linear weight";
   let description = [{
     `#qkernel.row_interleaved<element = ui4, out = 64, in = 172, group = 32>`:
-    Target/PackedLayout.h gives the order of the bytes. `element` is f32, uiN or
-    iN (2 to 8 bits); group is in for per channel and for f32.
+    Target/PackedLayout.h gives the order of the bytes. `element` is f32, f16,
+    bf16, uiN or iN (2 to 8 bits); group is in for per channel and for floats.
+    `scales` is the type of the scales.
 
     Constraints: (C1) as RowInterleavedLayout::validate.
   }];
   let parameters = (ins "::mlir::Type":$element, "int64_t":$out, "int64_t":$in,
-                        "int64_t":$group);
+      "int64_t":$group,
+      DefaultValuedParameter<"::mlir::Type",
+                             "::mlir::Float32Type::get($_ctxt)">:$scales);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
 }
@@ -71,7 +75,7 @@ def QKernel_PackedLinearOp : QKernel_Op<"packed_linear", [Pure,
   let summary = "linear with a packed weight";
   let description = [{
     `linear(x, dequantize(unpack(weight), unpack(scales), unpack(zeros)), bias)`;
-    for float32 weights `linear(x, unpack(weight), bias)`. Sums run over inputs
+    for float weights `linear(x, unpack(weight), bias)`. Sums run over inputs
     in an order that the kernel chooses, in float32.
 
     Constraints:
@@ -82,13 +86,52 @@ def QKernel_PackedLinearOp : QKernel_Op<"packed_linear", [Pure,
     - (C4) the result is x's leading dimensions followed by out.
   }];
   let arguments = (ins QKernel_FloatTensor:$x, QKernel_BytesTensor:$weight,
-                       Optional<QKernel_FloatTensor>:$scales,
+                       Optional<QKernel_ScaleTensor>:$scales,
                        Optional<QKernel_BytesTensor>:$zeros,
                        Optional<QKernel_FloatTensor>:$bias,
                        QKernel_LayoutAttr:$layout);
   let results = (outs QKernel_FloatTensor:$result);
   let assemblyFormat = [{
     $x `,` $weight (`scales` $scales^)? (`zeros` $zeros^)? (`bias` $bias^)?
+    `layout` $layout attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def QKernel_PackedIntegerLinearOp : QKernel_Op<"packed_integer_linear", [Pure,
+    AttrSizedOperandSegments, DeclareOpInterfaceMethods<DimsOpInterface>]> {
+  let summary = "linear of quantized activations with a packed weight";
+  let description = [{
+    `linear(dequantize(x, x_scales, x_zeros), dequantize(unpack(weight),
+    unpack(scales), unpack(zeros)), bias)`, with x in 8-bit codes in groups of
+    x_group inputs (x_group = in: per token, or per tensor where x_scales has one
+    element). Within a group that weight and input share, products are summed
+    exactly, in int32; groups are added in float32 in an order that the kernel
+    chooses.
+
+    Constraints:
+    - (C1) x is i8, si8 or ui8 with last dimension in; x_zeros has its type.
+    - (C2) weight, scales and zeros have the sizes that the layout gives; its
+      element is an integer.
+    - (C3) bias is [out].
+    - (C4) the result is x's leading dimensions followed by out.
+    - (C5) x_scales, and x_zeros if present, are x's leading dimensions followed
+      by ceil(in / x_group), or have one element.
+    - (C6) x_group is in, or a multiple of the layout's group or a divisor of
+      it.
+  }];
+  let arguments = (ins RankedTensorOf<[I8, SI8, UI8]>:$x,
+                       QKernel_FloatTensor:$x_scales,
+                       Optional<RankedTensorOf<[I8, SI8, UI8]>>:$x_zeros,
+                       QKernel_BytesTensor:$weight,
+                       QKernel_ScaleTensor:$scales,
+                       Optional<QKernel_BytesTensor>:$zeros,
+                       Optional<QKernel_FloatTensor>:$bias,
+                       I64Attr:$x_group, QKernel_LayoutAttr:$layout);
+  let results = (outs QKernel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $x `scales` $x_scales (`zeros` $x_zeros^)? `group` $x_group `,` $weight
+    `scales` $scales (`zeros` $zeros^)? (`bias` $bias^)?
     `layout` $layout attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;

@@ -93,18 +93,36 @@ def QModel_SchemeAttr : QModel_Attr<"Scheme", "scheme"> {
   let summary = "how a weight is quantized";
   let description = [{
     An affine integer scheme: `value = scale * (code - zero)`, one scale (and
-    zero point, unless symmetric) per `group` consecutive inputs of an output
-    channel; group 0 means one per output channel. Scales are float32.
+    zero point, unless symmetric) per block of `rows` x `group` elements, that
+    is, output channels x inputs of a weight, or tokens x channels of an
+    activation. 0 means all of them:
 
-    Constraints: (C1) bits in 2..8; (C2) group >= 0; (C3) the `narrow` grid is
-    symmetric.
+    | blocks             | rows | group |
+    |--------------------|------|-------|
+    | per tensor         | 0    | 0     |
+    | per channel, token | 1    | 0     |
+    | per group          | 1    | 32    |
+    | two-dimensional    | 128  | 128   |
+
+    `scales` is the type that scales are rounded to before codes are computed.
+    `scale_scheme` quantizes the scales [blocks] themselves, as a matrix whose
+    rows are those of the weight's blocks (double quantization); they are stored
+    as codes of it.
+
+    Constraints: (C1) bits in 2..8; (C2) group and rows >= 0; (C3) the `narrow`
+    grid is symmetric; (C4) scales are f32, f16 or bf16; (C5) a scheme of scales
+    has no second level of its own.
 
     Example: `#qmodel.scheme<bits = 4, group = 32, symmetric = false,
     grid = minmax, rounding = half_even>`
   }];
   let parameters = (ins "unsigned":$bits, "int64_t":$group, "bool":$symmetric,
-                        EnumParameter<QModel_GridKind>:$grid,
-                        EnumParameter<QModel_RoundingKind>:$rounding);
+      EnumParameter<QModel_GridKind>:$grid,
+      EnumParameter<QModel_RoundingKind>:$rounding,
+      DefaultValuedParameter<"int64_t", "1">:$rows,
+      DefaultValuedParameter<"::mlir::Type",
+                             "::mlir::Float32Type::get($_ctxt)">:$scales,
+      OptionalParameter<"::nibble::qmodel::SchemeAttr">:$scale_scheme);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
 }
@@ -112,10 +130,17 @@ def QModel_SchemeAttr : QModel_Attr<"Scheme", "scheme"> {
 def QModel_PlanAttr : QModel_Attr<"Plan", "plan"> {
   let summary = "what the plan decided for a layer";
   let description = [{
-    `#qmodel.plan<weight = #qmodel.scheme<...>>`. Schemes of inputs and outputs
-    join here.
+    `#qmodel.plan<weight = <bits = 8, ...>, input = <bits = 8, rows = 1, ...>>`.
+    Without `input`, activations stay in floating point. An input scheme with
+    rows = 1 is computed for every token when the model runs (dynamic); with
+    rows = 0 its scale is fixed by calibration (static).
+
+    Constraints: (C1) an input has rows 0 or 1; (C2) an input scheme has no
+    scale_scheme.
   }];
-  let parameters = (ins "::nibble::qmodel::SchemeAttr":$weight);
+  let parameters = (ins "::nibble::qmodel::SchemeAttr":$weight,
+      OptionalParameter<"::nibble::qmodel::SchemeAttr">:$input);
+  let genVerifyDecl = 1;
   let assemblyFormat = "`<` struct(params) `>`";
 }
 
@@ -317,11 +342,16 @@ def QModel_AttentionOp : QModel_ModelOp<"attention", [AttrSizedOperandSegments]>
     q is [batch, heads, seq, d], k [batch, kv_heads, total, d], v [batch,
     kv_heads, total, dv]; query head h reads key/value head
     h / (heads / kv_heads). key_mask is boolean [batch, total] (true: may be
-    seen); bias is float, broadcast to [batch, heads, seq, total].
+    seen); bias is float, broadcast to [batch, heads, seq, total]. `lengths`
+    [batch] counts the keys that each sequence has, `total` of them if absent;
+    the last query of a sequence stands at its last key.
 
     ```
-    s = dot(q, k) * scale + bias
-    hidden(i, j) = (causal and j > i + total - seq) or not key_mask[j]
+    p = i + lengths[b] - seq                      position of query i
+    s = dot(q, k) * scale;  s = softcap * tanh(s / softcap)  if softcap
+    s = s + bias
+    hidden(i, j) = j >= lengths[b] or not key_mask[b, j]
+                   or (causal and j > p) or (window and j <= p - window)
     s = s + mask_value   where hidden
     y = softmax(s) v
     ```
@@ -334,16 +364,55 @@ def QModel_AttentionOp : QModel_ModelOp<"attention", [AttrSizedOperandSegments]>
     - (C2) kv_heads divides heads; both, and d and dv, are static.
     - (C3) the result is [batch, heads, seq, dv].
     - (C4) mask_value is negative.
+    - (C5) lengths is [batch].
+    - (C6) softcap is positive; window is at least 1 and only with causal.
   }];
   let arguments = (ins QModel_FloatTensor:$q, QModel_FloatTensor:$k,
                        QModel_FloatTensor:$v,
                        Optional<RankedTensorOf<[I1]>>:$key_mask,
                        Optional<QModel_FloatTensor>:$bias,
-                       F64Attr:$scale, UnitAttr:$causal, F64Attr:$mask_value);
+                       Optional<RankedTensorOf<[I64, I32]>>:$lengths,
+                       F64Attr:$scale, UnitAttr:$causal, F64Attr:$mask_value,
+                       OptionalAttr<F64Attr>:$softcap,
+                       OptionalAttr<I64Attr>:$window);
   let results = (outs QModel_FloatTensor:$result);
   let assemblyFormat = [{
     $q `,` $k `,` $v (`key_mask` $key_mask^)? (`bias` $bias^)?
-    (`causal` $causal^)? `scale` $scale `mask_value` $mask_value attr-dict `:`
+    (`lengths` $lengths^)? (`causal` $causal^)? `scale` $scale
+    (`softcap` $softcap^)? (`window` $window^)? `mask_value` $mask_value
+    attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def QModel_AppendOp : QModel_ModelOp<"append"> {
+  let summary = "keys or values of new tokens behind those of the past";
+  let description = [{
+    past is [batch, kv_heads, capacity, d], new [batch, kv_heads, seq, d];
+    lengths [batch] counts the tokens that each sequence has afterwards, so that
+    its past has lengths[b] - seq of them, whatever the capacity is. total is the
+    capacity of the result, a single integer:
+
+    ```
+    n = lengths[b] - seq
+    y[b, h, j] = past[b, h, j] for j < n;  new[b, h, j - n] for n <= j < n + seq
+                 0 otherwise,     0 <= j < total
+    ```
+
+    An n below 0 counts as 0; past beyond its capacity and new tokens beyond
+    `total` do not exist.
+
+    Constraints:
+    - (C1) past, new and the result have rank 4 and agree on batch, kv_heads
+      and d.
+    - (C2) lengths is [batch]; total has one element.
+  }];
+  let arguments = (ins QModel_FloatTensor:$past, QModel_FloatTensor:$new_tokens,
+                       RankedTensorOf<[I64, I32]>:$lengths,
+                       RankedTensorOf<[I64, I32]>:$total);
+  let results = (outs QModel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $past `,` $new_tokens `lengths` $lengths `total` $total attr-dict `:`
     functional-type(operands, results)
   }];
   let hasVerifier = 1;
@@ -404,31 +473,135 @@ def QModel_MultiplyOp : QModel_BinaryOp<"multiply", "product">;
 def QModel_DequantizeOp : QModel_ModelOp<"dequantize"> {
   let summary = "codes to values";
   let description = [{
-    codes [out, in] of 2 to 8 bits, scales [out, groups], zeros [out, groups] in
-    the type of the codes (absent: 0), groups = ceil(in / group); group 0 means
-    one group per row:
+    The last two dimensions of codes, [..., out, in], are divided into blocks of
+    rows x group elements (0: all of the dimension, so group 0 is per row and
+    rows 0 with it per matrix). scales, and zeros in the type of the codes
+    (absent: 0), have one element per block:
 
     ```
-    y[o, i] = (float(codes[o, i]) - float(zeros[o, g])) * scales[o, g],  g = i / group
+    y[..., o, i] = (float(codes[..., o, i]) - float(zeros[..., r, g]))
+                   * scales[..., r, g],     r = o / rows, g = i / group
     ```
 
-    in float32, in this order. Grid and rounding are how the codes came about;
-    they do not change this op's meaning.
+    in float32, in this order; scales of fewer bits are widened first. Scales
+    with a single element serve the whole tensor. Scales may be the result of
+    another dequantize. Grid and rounding are how the codes came about; they do
+    not change this op's meaning.
 
     Constraints:
-    - (C1) codes has rank 2 and an integer type of 2 to 8 bits.
-    - (C2) scales, and zeros if present, are [out, groups].
+    - (C1) codes have rank 2 or more and an integer type of 2 to 8 bits.
+    - (C2) scales, and zeros if present, have the shape [..., ceil(out / rows),
+      ceil(in / group)], or one element.
     - (C3) zeros has the element type of the codes.
     - (C4) the result has the shape of the codes.
-    - (C5) group is not negative.
+    - (C5) group and rows are not negative.
   }];
   let arguments = (ins QModel_IntTensor:$codes, QModel_FloatTensor:$scales,
                        Optional<QModel_IntTensor>:$zeros, I64Attr:$group,
+                       DefaultValuedAttr<I64Attr, "1">:$rows,
                        OptionalAttr<QModel_SchemeAttr>:$scheme);
   let results = (outs QModel_FloatTensor:$result);
   let assemblyFormat = [{
-    $codes `,` $scales (`zeros` $zeros^)? `group` $group (`scheme` $scheme^)?
-    attr-dict `:` functional-type(operands, results)
+    $codes `,` $scales (`zeros` $zeros^)? `group` $group (`rows` $rows^)?
+    (`scheme` $scheme^)? attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def QModel_QuantizeOp : QModel_ModelOp<"quantize"> {
+  let summary = "values to codes, with given scales (static)";
+  let description = [{
+    The inverse of `dequantize` as far as rounding allows; blocks, scales and
+    zeros are those of `dequantize`:
+
+    ```
+    codes = clamp(round(x / scale) + zero, min, max)
+    ```
+
+    in float32, with the rounding of the scheme and the codes' range (without
+    the lowest for the `narrow` grid). NaN gives the zero point.
+
+    Constraints:
+    - (C1) scales and zeros as (C2), (C3) and (C5) of `dequantize`, with the
+      scheme's rows and group.
+    - (C2) codes have x's shape and the scheme's bits.
+  }];
+  let arguments = (ins QModel_FloatTensor:$x, QModel_FloatTensor:$scales,
+                       Optional<QModel_IntTensor>:$zeros,
+                       QModel_SchemeAttr:$scheme);
+  let results = (outs QModel_IntTensor:$codes);
+  let assemblyFormat = [{
+    $x `,` $scales (`zeros` $zeros^)? `scheme` $scheme attr-dict `:`
+    functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def QModel_DynamicQuantizeOp : QModel_ModelOp<"dynamic_quantize"> {
+  let summary = "values to codes, with scales from the values themselves";
+  let description = [{
+    Each token (row of the last dimension) of x, or each `group` consecutive
+    channels of it, gets scale and zero point from its own range by the scheme's
+    grid (Numerics/Grid.h), in float32; codes as in `quantize`. zeros are there
+    exactly if the scheme stores them. Infinities and NaN are errors in the
+    interpreter; a kernel gives some codes.
+
+    Constraints:
+    - (C1) the scheme has rows = 1.
+    - (C2) codes have x's shape and the scheme's bits; scales and zeros x's
+      shape with ceil(in / group) as last dimension.
+    - (C3) zeros are present exactly if the scheme stores them, in the type of
+      the codes.
+  }];
+  let arguments = (ins QModel_FloatTensor:$x, QModel_SchemeAttr:$scheme);
+  let results = (outs QModel_IntTensor:$codes, QModel_FloatTensor:$scales,
+                      Optional<QModel_IntTensor>:$zeros);
+  let assemblyFormat = [{
+    $x `scheme` $scheme attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def QModel_Decompress24Op : QModel_ModelOp<"decompress_24"> {
+  let summary = "2:4 sparse values to the full matrix";
+  let description = [{
+    Of every four consecutive inputs of an output channel two are kept; values
+    [out, in / 2] holds them in order, positions [out, in / 2] (ui2) where each
+    stood within its four:
+
+    ```
+    y[o, 4 g + positions[o, 2 g + k]] = values[o, 2 g + k]   for k = 0, 1
+    ```
+
+    and 0 elsewhere. Values may be the result of `dequantize`; groups of its
+    scales are counted in kept values.
+
+    Constraints:
+    - (C1) values and positions have the same static shape [out, in / 2] with an
+      even second dimension; positions are ui2.
+    - (C2) the result is [out, in].
+  }];
+  let arguments = (ins QModel_FloatTensor:$values, QModel_IntTensor:$positions);
+  let results = (outs QModel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $values `,` $positions attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def QModel_ChannelScaleOp : QModel_ModelOp<"channel_scale"> {
+  let summary = "a factor per channel";
+  let description = [{
+    `y[..., c] = x[..., c] * scales[c]`: an equivalence transformation that stays
+    visible until a pass folds it into its producer or its consumers.
+
+    Constraints: (C1) scales is [width], width the last dimension of x; (C2) the
+    result has x's shape.
+  }];
+  let arguments = (ins QModel_FloatTensor:$x, QModel_FloatTensor:$scales);
+  let results = (outs QModel_FloatTensor:$result);
+  let assemblyFormat = [{
+    $x `,` $scales attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
 }
