@@ -13,9 +13,11 @@
 
 #include "nibble/codegen/Emit/EmitBundle.h"
 
+#include "nibble/Bundle/Generation.h"
 #include "nibble/Support/Dims.h"
 #include "nibble/Support/WeightStore.h"
 #include "nibble/codegen/CPU/Kernels.h"
+#include "nibble/dialects/QKernel/EntryPoints.h"
 #include "nibble/dialects/QKernel/QKernel.h"
 
 #include "mlir/IR/BuiltinOps.h"

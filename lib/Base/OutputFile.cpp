@@ -19,7 +19,6 @@
 #include <atomic>
 #include <cerrno>
 #include <climits>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
@@ -239,25 +238,4 @@ void nibble::removeTemporaryFiles() {
   for (std::atomic<char *> &slot : temporaries)
     if (char *name = slot.exchange(nullptr))
       ::unlink(name);
-}
-
-static void onInterrupt(int signal) {
-  removeTemporaryFiles();
-  // SA_RESETHAND restored the default action: the parent sees the signal.
-  ::raise(signal);
-}
-
-void nibble::installInterruptHandler() {
-  for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    struct sigaction current;
-    // nohup and background jobs of a shell ignore signals on purpose.
-    if (::sigaction(signal, nullptr, &current) == 0 &&
-        current.sa_handler == SIG_IGN)
-      continue;
-    struct sigaction action = {};
-    action.sa_handler = onInterrupt;
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
-    sigemptyset(&action.sa_mask);
-    ::sigaction(signal, &action, nullptr);
-  }
 }

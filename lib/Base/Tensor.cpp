@@ -12,12 +12,14 @@
 
 #include "nibble/Base/Tensor.h"
 
+#include "nibble/Base/SmallFloat.h"
+
 #include <bit>
 #include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 
 using namespace nibble;
 
@@ -39,9 +41,11 @@ std::string ElementType::str() const {
   case Kind::Unsigned:
     return "ui" + std::to_string(bits);
   case Kind::Bool:
+    return "bool";
+  default:
     break;
   }
-  return "bool";
+  return SmallFloat::of(*this)->name;
 }
 
 Expected<ElementType> ElementType::parse(const std::string &text) {
@@ -49,6 +53,9 @@ Expected<ElementType> ElementType::parse(const std::string &text) {
        {float16(), bfloat16(), float32(), float64(), boolean()})
     if (text == type.str())
       return type;
+  for (const SmallFloat &format : SmallFloat::all())
+    if (text == format.name)
+      return format.type;
   if (text.size() > 2 && text[1] == 'i' && (text[0] == 's' || text[0] == 'u')) {
     unsigned bits = 0;
     const char *end = text.data() + text.size();
@@ -199,11 +206,12 @@ Expected<Tensor> Tensor::tryAllocate(ElementType type,
 
 Tensor Tensor::allocate(ElementType type, std::vector<int64_t> shape) {
   Expected<Tensor> tensor = tryAllocate(type, std::move(shape));
-  if (!tensor) {
-    std::fprintf(stderr, "nibble: %s\n", tensor.status().message().c_str());
-    std::abort();
-  }
-  return tensor.take();
+  if (tensor)
+    return tensor.take();
+  // As `new` does.
+  if (std::new_handler handler = std::get_new_handler())
+    handler();
+  throw std::bad_alloc();
 }
 
 Tensor Tensor::borrow(ElementType type, std::vector<int64_t> shape,
@@ -321,6 +329,8 @@ double Tensor::numberAt(uint64_t index) const {
   if (!elementType.isFloat())
     return static_cast<double>(integerAt(index));
   uint64_t raw = loadBits(data, index, elementType.bits);
+  if (elementType.isSmallFloat())
+    return SmallFloat::of(elementType)->decode(static_cast<uint8_t>(raw));
   if (elementType.kind == ElementType::Kind::BFloat)
     return bfloatToFloat(static_cast<uint16_t>(raw));
   if (elementType.bits == 16)
@@ -353,6 +363,17 @@ void Tensor::setNumberAt(uint64_t index, double value) {
     raw = roundToInteger(value, elementType.kind == ElementType::Kind::Signed,
                          bits);
     break;
+  default:
+    raw = SmallFloat::of(elementType)->encode(value);
+    break;
   }
   storeBits(mutableBytes().data(), index, bits, raw);
+}
+
+uint64_t Tensor::bitsAt(uint64_t index) const {
+  return loadBits(data, index, elementType.bits);
+}
+
+void Tensor::setBitsAt(uint64_t index, uint64_t bits) {
+  storeBits(mutableBytes().data(), index, elementType.bits, bits);
 }

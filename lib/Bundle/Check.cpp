@@ -12,6 +12,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "nibble/Base/SmallFloat.h"
 #include "nibble/Bundle/Format.h"
 
 #include <cmath>
@@ -64,10 +65,11 @@ bool isPortType(ElementType type) {
     return type.bits == 8;
   case ElementType::Kind::Signed:
   case ElementType::Kind::Unsigned:
-    return type.bits == 8 || type.bits == 16 || type.bits == 32 ||
-           type.bits == 64;
+    return type.bits == 2 || type.bits == 4 || type.bits == 8 ||
+           type.bits == 16 || type.bits == 32 || type.bits == 64;
+  default:
+    return SmallFloat::of(type) != nullptr;
   }
-  return false;
 }
 
 class IndexChecker {
@@ -254,9 +256,9 @@ private:
                              std::to_string(check.input) + " of " +
                              std::to_string(entry.inputs.size()));
       const Port &port = entry.inputs[check.input];
-      if (!port.type.isInteger())
+      if (!port.type.isInteger() || port.type.bits < 8)
         return Status::error("the index check of input " + quoted(port.name) +
-                             " expects integers");
+                             " expects integers of whole bytes");
       if (check.min > check.limit)
         return Status::error("the index check of input " + quoted(port.name) +
                              " has its minimum above its limit");

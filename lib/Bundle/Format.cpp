@@ -283,9 +283,12 @@ private:
     for (Port &port : to) {
       port.name = name("port name");
       uint8_t kind = from.number<uint8_t>("element kind");
-      if (kind > static_cast<uint8_t>(ElementType::Kind::Bool))
-        from.fail("element kind",
-                  "is " + std::to_string(kind) + ", expected 0 to 4");
+      constexpr auto last =
+          static_cast<uint8_t>(ElementType::Kind::Float4E2M1FN);
+      if (kind > last)
+        from.fail("element kind", "is " + std::to_string(kind) +
+                                      ", expected 0 to " +
+                                      std::to_string(last));
       port.type.kind = static_cast<ElementType::Kind>(kind);
       port.type.bits = from.number<uint8_t>("element width");
       port.shape.resize(from.count("dimensions of a port", 4));

@@ -44,7 +44,8 @@ struct Header {
 std::optional<std::string> typeText(ElementType type) {
   bool numpyHasIt =
       type.bits == 8 || type.bits == 16 || type.bits == 32 || type.bits == 64;
-  if (!numpyHasIt || type.kind == ElementType::Kind::BFloat)
+  if (!numpyHasIt || type.kind == ElementType::Kind::BFloat ||
+      type.isSmallFloat())
     return std::nullopt;
   char kind = type.kind == ElementType::Kind::Bool     ? 'b'
               : type.kind == ElementType::Kind::Signed ? 'i'
@@ -349,6 +350,27 @@ Expected<NamedTensors> nibble::readNpz(const std::string &path) {
 
 /// Magic, version and header, byte for byte what numpy.save writes: data starts
 /// at a multiple of 64, and the first dimension has room to grow in place.
+/// `tensor` with elements of `type`.
+static Tensor converted(const Tensor &tensor, ElementType type) {
+  Tensor result = Tensor::allocate(type, tensor.shape());
+  for (uint64_t i = 0; i < tensor.size(); ++i)
+    result.setNumberAt(i, tensor.numberAt(i));
+  return result;
+}
+
+static Tensor numpyForm(const Tensor &tensor) {
+  return tensor.type() == ElementType::bfloat16()
+             ? converted(tensor, ElementType::float32())
+             : tensor;
+}
+
+Tensor nibble::fromNumpy(const Tensor &array, ElementType wanted) {
+  return wanted == ElementType::bfloat16() &&
+                 array.type() == ElementType::float32()
+             ? converted(array, wanted)
+             : array;
+}
+
 static Expected<std::string> npyHeader(const Tensor &tensor) {
   std::optional<std::string> type = typeText(tensor.type());
   if (!type)
@@ -380,7 +402,8 @@ static std::span<const std::byte> bytesOf(const std::string &text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 
-Status nibble::writeNpy(const std::string &path, const Tensor &tensor) {
+Status nibble::writeNpy(const std::string &path, const Tensor &array) {
+  Tensor tensor = numpyForm(array);
   Expected<std::string> head = npyHeader(tensor);
   if (!head)
     return head.status().withContext("'" + path + "'");
@@ -398,7 +421,8 @@ Status nibble::writeNpz(const std::string &path, const NamedTensors &tensors) {
   if (!out)
     return out.status();
   ZipWriter zip(*out);
-  for (const auto &[name, tensor] : tensors) {
+  for (const auto &[name, array] : tensors) {
+    Tensor tensor = numpyForm(array);
     Expected<std::string> head = npyHeader(tensor);
     if (!head)
       return head.status().withContext("'" + path + "': '" + name + "'");

@@ -28,6 +28,18 @@ Expected<ElementType> nibble::elementTypeOf(int dataType) {
     return ElementType::float16();
   case T::BFLOAT16:
     return ElementType::bfloat16();
+  case T::FLOAT8E4M3FN:
+    return ElementType{ElementType::Kind::Float8E4M3FN, 8};
+  case T::FLOAT8E5M2:
+    return ElementType{ElementType::Kind::Float8E5M2, 8};
+  case T::FLOAT8E4M3FNUZ:
+    return ElementType{ElementType::Kind::Float8E4M3FNUZ, 8};
+  case T::FLOAT8E5M2FNUZ:
+    return ElementType{ElementType::Kind::Float8E5M2FNUZ, 8};
+  case T::FLOAT8E8M0:
+    return ElementType{ElementType::Kind::Float8E8M0FNU, 8};
+  case T::FLOAT4E2M1:
+    return ElementType{ElementType::Kind::Float4E2M1FN, 4};
   case T::BOOL:
     return ElementType::boolean();
   case T::INT2:

@@ -64,40 +64,57 @@ nibble_element_type elementType(ElementType type) {
   case ElementType::Kind::Bool:
     return NIBBLE_BOOL;
   case ElementType::Kind::Signed:
-    return type.bits == 8    ? NIBBLE_INT8
+    return type.bits == 2    ? NIBBLE_INT2
+           : type.bits == 4  ? NIBBLE_INT4
+           : type.bits == 8  ? NIBBLE_INT8
            : type.bits == 16 ? NIBBLE_INT16
            : type.bits == 32 ? NIBBLE_INT32
                              : NIBBLE_INT64;
   case ElementType::Kind::Unsigned:
-    return type.bits == 8    ? NIBBLE_UINT8
+    return type.bits == 2    ? NIBBLE_UINT2
+           : type.bits == 4  ? NIBBLE_UINT4
+           : type.bits == 8  ? NIBBLE_UINT8
            : type.bits == 16 ? NIBBLE_UINT16
            : type.bits == 32 ? NIBBLE_UINT32
                              : NIBBLE_UINT64;
+  case ElementType::Kind::Float8E4M3FN:
+    return NIBBLE_FLOAT8_E4M3FN;
+  case ElementType::Kind::Float8E5M2:
+    return NIBBLE_FLOAT8_E5M2;
+  case ElementType::Kind::Float8E4M3FNUZ:
+    return NIBBLE_FLOAT8_E4M3FNUZ;
+  case ElementType::Kind::Float8E5M2FNUZ:
+    return NIBBLE_FLOAT8_E5M2FNUZ;
+  case ElementType::Kind::Float8E8M0FNU:
+    return NIBBLE_FLOAT8_E8M0FNU;
+  case ElementType::Kind::Float4E2M1FN:
+    return NIBBLE_FLOAT4_E2M1FN;
   }
   return NIBBLE_FLOAT32;
 }
 
-/// A port as C sees it; `texts` owns the spelled dimensions.
-struct PortText {
-  std::vector<std::string> dims;
-};
+/// The dimensions of each port as text.
+using PortTexts = std::vector<std::vector<std::string>>;
 
-std::vector<PortText> spell(const std::vector<Port> &ports) {
-  std::vector<PortText> texts(ports.size());
+PortTexts spell(const std::vector<Port> &ports) {
+  PortTexts texts(ports.size());
   for (size_t i = 0; i < ports.size(); ++i)
     for (const DimExpr &dim : ports[i].shape)
-      texts[i].dims.push_back(dim.str());
+      texts[i].push_back(dim.str());
   return texts;
 }
+
+struct EntryTexts {
+  PortTexts inputs, outputs;
+};
 
 } // namespace
 
 struct nibble_bundle {
   std::shared_ptr<const Bundle> bundle;
-  /// By entry point: its inputs' and outputs' dimensions. Here and not in the
-  /// session, because names live as long as the bundle.
-  std::map<std::string, std::pair<std::vector<PortText>, std::vector<PortText>>>
-      texts;
+  /// By entry point. Here and not in the session, because names live as long as
+  /// the bundle.
+  std::map<std::string, EntryTexts> texts;
   std::map<std::string, DimExpr::Bound> bounds;
 };
 
@@ -107,31 +124,74 @@ struct nibble_session {
   std::optional<Generator> generator;
 };
 
-static nibble_status describePort(const nibble_session *session,
-                                  const Port &from, const PortText &text,
-                                  nibble_port *to) {
-  nibble_port port = {};
-  port.name = from.name.c_str();
-  port.type = elementType(from.type);
-  port.rank = from.shape.size();
-  for (size_t d = 0; d < from.shape.size(); ++d) {
-    Expected<DimExpr::Bound> bound =
-        from.shape[d].bound(session->bundle->bounds);
-    if (!bound)
-      return fail(NIBBLE_ERROR_INPUT, bound.status());
-    port.dims[d] = text.dims[d].c_str();
-    port.min[d] = bound->min;
-    port.max[d] = bound->max;
-  }
-  *to = port;
-  return NIBBLE_OK;
+namespace {
+
+/// The inputs or the outputs of a session's entry point.
+struct PortList {
+  const char *what;
+  const std::vector<Port> &ports;
+  const PortTexts &texts;
+};
+
+PortList inputsOf(const nibble_session &session) {
+  const EntryPoint &entry = session.session->entry();
+  return {"input", entry.inputs, session.bundle->texts.at(entry.name).inputs};
 }
 
-static nibble_status badIndex(const char *what, size_t index, size_t count) {
-  return fail(NIBBLE_ERROR_USAGE, std::string("expected the number of an ") +
-                                      what + " below " + std::to_string(count) +
-                                      ", got " + std::to_string(index));
+PortList outputsOf(const nibble_session &session) {
+  const EntryPoint &entry = session.session->entry();
+  return {"output", entry.outputs,
+          session.bundle->texts.at(entry.name).outputs};
 }
+
+/// nibble_session_input_port and nibble_session_output_port.
+nibble_status describePort(const nibble_session *session,
+                           PortList (*listOf)(const nibble_session &),
+                           size_t index, nibble_port *port) {
+  return guarded([&]() -> nibble_status {
+    if (!session)
+      return nullArgument("session");
+    if (!port)
+      return nullArgument("port");
+    PortList list = listOf(*session);
+    if (index >= list.ports.size())
+      return fail(NIBBLE_ERROR_USAGE,
+                  std::string("expected the number of an ") + list.what +
+                      " below " + std::to_string(list.ports.size()) + ", got " +
+                      std::to_string(index));
+    const Port &from = list.ports[index];
+    nibble_port found = {};
+    found.name = from.name.c_str();
+    found.type = elementType(from.type);
+    found.rank = from.shape.size();
+    for (size_t d = 0; d < from.shape.size(); ++d) {
+      Expected<DimExpr::Bound> bound =
+          from.shape[d].bound(session->bundle->bounds);
+      if (!bound)
+        return fail(NIBBLE_ERROR_INPUT, bound.status());
+      found.dims[d] = list.texts[index][d].c_str();
+      found.min[d] = bound->min;
+      found.max[d] = bound->max;
+    }
+    *port = found;
+    return NIBBLE_OK;
+  });
+}
+
+/// The number of the port `name`. Sets the error text if there is none.
+std::optional<uint32_t> findPort(const PortList &list, const char *name) {
+  std::string names;
+  for (uint32_t i = 0; i < list.ports.size(); ++i) {
+    if (list.ports[i].name == name)
+      return i;
+    names += (i ? ", " : "") + list.ports[i].name;
+  }
+  fail(NIBBLE_ERROR_INPUT, std::string("there is no ") + list.what + " '" +
+                               name + "'; the entry point has: " + names);
+  return std::nullopt;
+}
+
+} // namespace
 
 extern "C" {
 
@@ -216,34 +276,12 @@ size_t nibble_session_output_count(const nibble_session *session) {
 
 nibble_status nibble_session_input_port(const nibble_session *session,
                                         size_t index, nibble_port *port) {
-  return guarded([&]() -> nibble_status {
-    if (!session)
-      return nullArgument("session");
-    if (!port)
-      return nullArgument("port");
-    const EntryPoint &entry = session->session->entry();
-    if (index >= entry.inputs.size())
-      return badIndex("input", index, entry.inputs.size());
-    return describePort(session, entry.inputs[index],
-                        session->bundle->texts.at(entry.name).first[index],
-                        port);
-  });
+  return describePort(session, inputsOf, index, port);
 }
 
 nibble_status nibble_session_output_port(const nibble_session *session,
                                          size_t index, nibble_port *port) {
-  return guarded([&]() -> nibble_status {
-    if (!session)
-      return nullArgument("session");
-    if (!port)
-      return nullArgument("port");
-    const EntryPoint &entry = session->session->entry();
-    if (index >= entry.outputs.size())
-      return badIndex("output", index, entry.outputs.size());
-    return describePort(session, entry.outputs[index],
-                        session->bundle->texts.at(entry.name).second[index],
-                        port);
-  });
+  return describePort(session, outputsOf, index, port);
 }
 
 nibble_status nibble_session_set_input(nibble_session *session,
@@ -256,17 +294,11 @@ nibble_status nibble_session_set_input(nibble_session *session,
       return nullArgument("name");
     if (!shape && rank != 0)
       return nullArgument("shape");
-    const std::vector<Port> &ports = session->session->entry().inputs;
-    std::string names;
-    for (uint32_t i = 0; i < ports.size(); ++i) {
-      if (ports[i].name == name) {
-        Status status = session->session->setInput(i, data, {shape, rank});
-        return status.isOk() ? NIBBLE_OK : fail(NIBBLE_ERROR_INPUT, status);
-      }
-      names += (i ? ", " : "") + ports[i].name;
-    }
-    return fail(NIBBLE_ERROR_INPUT, std::string("there is no input '") + name +
-                                        "'; the entry point has: " + names);
+    std::optional<uint32_t> number = findPort(inputsOf(*session), name);
+    if (!number)
+      return NIBBLE_ERROR_INPUT;
+    Status status = session->session->setInput(*number, data, {shape, rank});
+    return status.isOk() ? NIBBLE_OK : fail(NIBBLE_ERROR_INPUT, status);
   });
 }
 
@@ -297,24 +329,18 @@ nibble_status nibble_session_output(const nibble_session *session,
       return fail(NIBBLE_ERROR_USAGE,
                   "expected a successful nibble_session_run before its "
                   "outputs are read");
-    const std::vector<Port> &ports = session->session->entry().outputs;
-    std::string names;
-    for (uint32_t i = 0; i < ports.size(); ++i) {
-      names += (i ? ", " : "") + ports[i].name;
-      if (ports[i].name != name)
-        continue;
-      Tensor output = session->session->output(i);
-      nibble_tensor view = {};
-      view.data = output.bytes().data();
-      view.type = elementType(output.type());
-      view.rank = output.shape().size();
-      std::copy(output.shape().begin(), output.shape().end(), view.shape);
-      view.bytes = output.bytes().size();
-      *tensor = view;
-      return NIBBLE_OK;
-    }
-    return fail(NIBBLE_ERROR_INPUT, std::string("there is no output '") + name +
-                                        "'; the entry point has: " + names);
+    std::optional<uint32_t> number = findPort(outputsOf(*session), name);
+    if (!number)
+      return NIBBLE_ERROR_INPUT;
+    Tensor output = session->session->output(*number);
+    nibble_tensor view = {};
+    view.data = output.bytes().data();
+    view.type = elementType(output.type());
+    view.rank = output.shape().size();
+    std::copy(output.shape().begin(), output.shape().end(), view.shape);
+    view.bytes = output.bytes().size();
+    *tensor = view;
+    return NIBBLE_OK;
   });
 }
 

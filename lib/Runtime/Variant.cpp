@@ -13,6 +13,10 @@
 
 #include "nibble/Runtime/Variant.h"
 
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #elif defined(__aarch64__)
@@ -116,6 +120,20 @@ const std::vector<TargetRule> &rules() {
 
 #endif
 
+/// Whether NIBBLE_CPU_WITHOUT, a list of names with commas, has `name`: what a
+/// bundle does on a lesser processor can be tried on any.
+bool isSwitchedOff(std::string_view name) {
+  const char *list = std::getenv("NIBBLE_CPU_WITHOUT");
+  std::string_view rest = list ? list : "";
+  while (!rest.empty()) {
+    size_t end = std::min(rest.find(','), rest.size());
+    if (rest.substr(0, end) == name)
+      return true;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return false;
+}
+
 std::string targetNames(const Bundle &bundle) {
   std::string names;
   for (const CodeVariant &variant : bundle.index().variants)
@@ -131,7 +149,8 @@ VariantScore nibble::scoreVariant(const std::string &target) {
       continue;
     std::string there, missing;
     for (const Feature &feature : rule.features) {
-      std::string &list = feature.isThere() ? there : missing;
+      bool isUsable = feature.isThere() && !isSwitchedOff(feature.name);
+      std::string &list = isUsable ? there : missing;
       list += (list.empty() ? "" : ", ") + std::string(feature.name);
     }
     if (missing.empty())

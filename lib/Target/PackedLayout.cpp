@@ -5,9 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Arithmetic on the row-interleaved layout. float32 weights are the case of
-// chunks of one input and one word, so one formula serves all offsets.
-// `validate` bounds every size, so that nothing after it can overflow.
+// Arithmetic on the row-interleaved layout. Float weights are the case of
+// chunks of one input, so one formula serves all offsets. `validate` bounds
+// every size, so that nothing after it can overflow.
 //
 //===----------------------------------------------------------------------===//
 
@@ -21,13 +21,22 @@ static int64_t rowChunks(const RowInterleavedLayout &layout) {
   return last * layout.chunks(0) + layout.chunks(last);
 }
 
+/// Whether kernels read this type as float32.
+static bool isLoadable(ElementType type) {
+  return type == ElementType::float32() || type == ElementType::float16() ||
+         type == ElementType::bfloat16();
+}
+
 Status RowInterleavedLayout::validate() const {
-  bool isFloat = element == ElementType::float32();
+  bool isFloat = isLoadable(element);
   if (!isFloat &&
       !(element.isInteger() && element.bits >= 2 && element.bits <= 8))
-    return Status::error("expects packed weights of f32 or of integers of 2 to "
-                         "8 bits, got " +
+    return Status::error("expects packed weights of f32, f16, bf16 or of "
+                         "integers of 2 to 8 bits, got " +
                          element.str());
+  if (!isLoadable(scales))
+    return Status::error("expects scales of f32, f16 or bf16, got " +
+                         scales.str());
   if (out < 1 || in < 1)
     return Status::error(
         "expects a packed weight with at least one output and one input, got " +
@@ -37,7 +46,7 @@ Status RowInterleavedLayout::validate() const {
                          " inputs, got " + std::to_string(group));
   if (isFloat && group != in)
     return Status::error("expects one group of all " + std::to_string(in) +
-                         " inputs for f32 weights, got groups of " +
+                         " inputs for float weights, got groups of " +
                          std::to_string(group));
 
   // A word per row holds at least one input and padding adds at most 31 inputs
@@ -73,19 +82,24 @@ int64_t RowInterleavedLayout::bitPosition(int64_t i) const {
   return i * element.bits;
 }
 
-int64_t RowInterleavedLayout::wordOffset(int64_t rowBlock, int64_t g,
-                                         int64_t chunk) const {
+uint64_t RowInterleavedLayout::chunkBytes() const {
+  if (element.isFloat())
+    return static_cast<uint64_t>(rows) * element.bits / 8;
+  return static_cast<uint64_t>(chunkWords() * rows) * sizeof(uint32_t);
+}
+
+uint64_t RowInterleavedLayout::byteOffset(int64_t rowBlock, int64_t g,
+                                          int64_t chunk) const {
   int64_t chunkIndex = rowBlock * rowChunks(*this) + g * chunks(0) + chunk;
-  return chunkIndex * chunkWords() * rows;
+  return static_cast<uint64_t>(chunkIndex) * chunkBytes();
 }
 
 uint64_t RowInterleavedLayout::weightBytes() const {
-  return static_cast<uint64_t>(wordOffset(rowBlocks(), 0, 0)) *
-         sizeof(uint32_t);
+  return byteOffset(rowBlocks(), 0, 0);
 }
 
 uint64_t RowInterleavedLayout::scaleBytes() const {
-  return element.isFloat() ? 0 : zeroBytes() * sizeof(float);
+  return element.isFloat() ? 0 : zeroBytes() * scales.bits / 8;
 }
 
 uint64_t RowInterleavedLayout::zeroBytes() const {

@@ -48,9 +48,9 @@ Expected<Normalizer> Normalizer::create(const SentencePieceModel &model,
     std::memcpy(&trieBytes, rules.data(), sizeof(trieBytes));
     rules.remove_prefix(sizeof(trieBytes));
   }
-  if (trieBytes == 0 || trieBytes > rules.size())
+  if (trieBytes < sizeof(uint32_t) || trieBytes > rules.size())
     return Status::error(
-        "expects precompiled_charsmap to hold a trie of 1 to " +
+        "expects precompiled_charsmap to hold a trie of 4 to " +
         std::to_string(rules.size()) + " bytes, got " +
         std::to_string(trieBytes) + "; the model file is damaged");
   normalizer.trie.resize(trieBytes / sizeof(uint32_t));

@@ -298,7 +298,7 @@ TEST(Bundle, EachRuleIsChecked) {
        "is not below 6"},
       {"R5 type",
        [](Parts &p) {
-         p.index.entries[0].inputs[0].type = ElementType::signedInt(4);
+         p.index.entries[0].inputs[0].type = ElementType::signedInt(3);
        },
        "element type"},
       {"R5 rank",
@@ -369,6 +369,11 @@ TEST(Bundle, EachRuleIsChecked) {
        "names input 2"},
       {"R10 type", [](Parts &p) { p.index.entries[0].checks[0].input = 1; },
        "expects integers"},
+      {"R10 width",
+       [](Parts &p) {
+         p.index.entries[0].inputs[0].type = ElementType::signedInt(4);
+       },
+       "integers of whole bytes"},
       {"R10 order", [](Parts &p) { p.index.entries[0].checks[0].min = 7; },
        "minimum above"},
   };

@@ -260,9 +260,26 @@ TEST_F(Npy, NamesTheFileInErrors) {
   EXPECT_FALSE(readNpy(path("none.npy")));
 }
 
+TEST_F(Npy, WritesBfloat16AsFloat32) {
+  Tensor tensor = Tensor::allocate(ElementType::bfloat16(), {2});
+  tensor.setNumberAt(0, -1.0078125);
+  tensor.setNumberAt(1, 3e38);
+  ASSERT_TRUE(writeNpy(path("x.npy"), tensor).isOk());
+  Expected<Tensor> read = readNpy(path("x.npy"));
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->type(), ElementType::float32());
+  EXPECT_EQ(read->numberAt(0), -1.0078125);
+  Tensor back = fromNumpy(*read, ElementType::bfloat16());
+  EXPECT_EQ(back.type(), ElementType::bfloat16());
+  EXPECT_EQ(back.numberAt(1), tensor.numberAt(1));
+  // Only for bfloat16: other types must be given as they are.
+  EXPECT_EQ(fromNumpy(*read, ElementType::float16()).type(),
+            ElementType::float32());
+}
+
 TEST_F(Npy, RefusesWhatNumpyLacks) {
-  for (ElementType type : {ElementType::bfloat16(), ElementType::unsignedInt(4),
-                           ElementType::signedInt(12)}) {
+  for (ElementType type :
+       {ElementType::unsignedInt(4), ElementType::signedInt(12)}) {
     Tensor tensor = Tensor::allocate(type, {2});
     EXPECT_EQ(writeNpy(path("x.npy"), tensor).message(),
               "'" + path("x.npy") +

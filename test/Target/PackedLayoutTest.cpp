@@ -28,6 +28,15 @@ static RowInterleavedLayout layoutOf(ElementType type, int64_t out, int64_t in,
   return layout;
 }
 
+TEST(PackedLayout, SizesOfHalfFloats) {
+  // 9 rows: 2 blocks of 3 inputs of 8 rows.
+  auto layout = layoutOf(ElementType::bfloat16(), 9, 3, 3);
+  ASSERT_TRUE(layout.validate().isOk());
+  EXPECT_EQ(layout.weightBytes(), 2 * 3 * 8 * 2u);
+  EXPECT_EQ(layout.byteOffset(1, 0, 2), (3 + 2) * 8 * 2u);
+  EXPECT_EQ(layout.scaleBytes(), 0u);
+}
+
 TEST(PackedLayout, SizesOfEightBits) {
   // 9 rows: 2 blocks. 10 inputs in groups of 6: 6 and 4 inputs, which are 2
   // and 1 chunks of 4. Words: 2 blocks * 3 chunks * 8 rows.
@@ -42,10 +51,10 @@ TEST(PackedLayout, SizesOfEightBits) {
   EXPECT_EQ(layout.weightBytes(), 2u * 3 * 8 * 4);
   EXPECT_EQ(layout.scaleBytes(), 2u * 2 * 8 * 4);
   EXPECT_EQ(layout.zeroBytes(), 2u * 2 * 8);
-  EXPECT_EQ(layout.wordOffset(0, 0, 1), 8);
-  EXPECT_EQ(layout.wordOffset(0, 1, 0), 16);
-  EXPECT_EQ(layout.wordOffset(1, 0, 0), 24);
-  EXPECT_EQ(layout.wordOffset(1, 1, 0), 40);
+  EXPECT_EQ(layout.byteOffset(0, 0, 1), 8 * 4u);
+  EXPECT_EQ(layout.byteOffset(0, 1, 0), 16 * 4u);
+  EXPECT_EQ(layout.byteOffset(1, 0, 0), 24 * 4u);
+  EXPECT_EQ(layout.byteOffset(1, 1, 0), 40 * 4u);
 }
 
 TEST(PackedLayout, SizesOfThreeBits) {
@@ -55,7 +64,7 @@ TEST(PackedLayout, SizesOfThreeBits) {
   EXPECT_EQ(layout.chunks(0), 2);
   EXPECT_EQ(layout.chunkWords(), 3);
   EXPECT_EQ(layout.weightBytes(), 2u * 3 * 8 * 4);
-  EXPECT_EQ(layout.wordOffset(0, 0, 1), 24);
+  EXPECT_EQ(layout.byteOffset(0, 0, 1), 24 * 4u);
 }
 
 TEST(PackedLayout, SizesOfFloats) {
@@ -64,7 +73,7 @@ TEST(PackedLayout, SizesOfFloats) {
   EXPECT_EQ(layout.weightBytes(), 2u * 3 * 8 * 4);
   EXPECT_EQ(layout.scaleBytes(), 0u);
   EXPECT_EQ(layout.zeroBytes(), 0u);
-  EXPECT_EQ(layout.wordOffset(1, 0, 2), (3 + 2) * 8);
+  EXPECT_EQ(layout.byteOffset(1, 0, 2), (3 + 2) * 8 * 4u);
 }
 
 TEST(PackedLayout, NibblesOfFourBits) {
@@ -92,9 +101,10 @@ TEST(PackedLayout, Refusals) {
     return layoutOf(type, out, in, group).validate().message();
   };
   ElementType ui4 = ElementType::unsignedInt(4);
-  EXPECT_EQ(refused(ElementType::float16(), 8, 8, 8),
-            "expects packed weights of f32 or of integers of 2 to 8 bits, got "
-            "f16");
+  EXPECT_EQ(refused(ElementType::float64(), 8, 8, 8),
+            "expects packed weights of f32, f16, bf16 or of integers of 2 to 8 "
+            "bits, got "
+            "f64");
   EXPECT_NE(refused(ElementType::unsignedInt(1), 8, 8, 8), "");
   EXPECT_NE(refused(ElementType::signedInt(16), 8, 8, 8), "");
   EXPECT_EQ(refused(ui4, 0, 8, 8),
@@ -103,9 +113,10 @@ TEST(PackedLayout, Refusals) {
   EXPECT_NE(refused(ui4, 8, -1, 8), "");
   EXPECT_EQ(refused(ui4, 8, 8, 9), "expects groups of 1 to 8 inputs, got 9");
   EXPECT_NE(refused(ui4, 8, 8, 0), "");
-  EXPECT_EQ(refused(ElementType::float32(), 8, 8, 4),
-            "expects one group of all 8 inputs for f32 weights, got groups of "
-            "4");
+  EXPECT_EQ(
+      refused(ElementType::float32(), 8, 8, 4),
+      "expects one group of all 8 inputs for float weights, got groups of "
+      "4");
   EXPECT_NE(refused(ui4, INT64_MAX, 8, 8), "");
   EXPECT_NE(refused(ui4, int64_t(1) << 40, int64_t(1) << 40, 32), "");
   EXPECT_EQ(refused(ui4, int64_t(1) << 20, int64_t(1) << 20, 32), "");

@@ -285,7 +285,7 @@ TEST(Tokenizer, Refusals) {
   Model shortRules;
   shortRules.normalizer.bytes(2, ruleForCapitalA().substr(0, 100));
   EXPECT_EQ(refusal(shortRules),
-            "expects precompiled_charsmap to hold a trie of 1 to 96 bytes, got "
+            "expects precompiled_charsmap to hold a trie of 4 to 96 bytes, got "
             "264; the model file is damaged");
   Model noUnknown;
   noUnknown.pieces = Message().bytes(1, Message().bytes(1, "a").str());

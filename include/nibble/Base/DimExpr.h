@@ -86,7 +86,7 @@ public:
   Expected<Bound> bound(const std::map<std::string, Bound> &bounds) const;
   std::string str() const;
 
-  struct Node; // normal form, defined in DimExpr.cpp
+  struct Node; // normal form, defined in DimExprNode.h
 private:
   explicit DimExpr(std::shared_ptr<const Node> node) : node(std::move(node)) {}
   std::shared_ptr<const Node> node;

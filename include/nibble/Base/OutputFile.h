@@ -53,9 +53,6 @@ private:
 /// Removes the temporary file of every OutputFile that is not committed. Async-
 /// signal-safe; the process should end afterwards.
 void removeTemporaryFiles();
-/// Makes SIGINT, SIGTERM and SIGHUP remove the temporary files before they end
-/// the process as usual. For `main` of a tool; a library must not call it.
-void installInterruptHandler();
 
 } // namespace nibble
 

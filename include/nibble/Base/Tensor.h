@@ -28,9 +28,22 @@
 
 namespace nibble {
 
-/// What one element is. `bits` is 1..64 for integers; booleans take a byte.
+/// What one element is. `bits` is 1..64 for integers; booleans take a byte. The
+/// kinds from Float8E4M3FN on are the small floats of Base/SmallFloat.h.
 struct ElementType {
-  enum class Kind : uint8_t { Float, BFloat, Signed, Unsigned, Bool };
+  enum class Kind : uint8_t {
+    Float,
+    BFloat,
+    Signed,
+    Unsigned,
+    Bool,
+    Float8E4M3FN,
+    Float8E5M2,
+    Float8E4M3FNUZ,
+    Float8E5M2FNUZ,
+    Float8E8M0FNU,
+    Float4E2M1FN,
+  };
   Kind kind = Kind::Float;
   uint8_t bits = 32;
 
@@ -47,11 +60,12 @@ struct ElementType {
   }
 
   bool operator==(const ElementType &) const = default;
-  bool isFloat() const { return kind == Kind::Float || kind == Kind::BFloat; }
+  bool isFloat() const { return !isInteger() && kind != Kind::Bool; }
+  bool isSmallFloat() const { return kind > Kind::Bool; }
   bool isInteger() const {
     return kind == Kind::Signed || kind == Kind::Unsigned;
   }
-  /// MLIR's spelling with explicit signs: f32, bf16, si64, ui4, bool.
+  /// MLIR's spelling with explicit signs: f32, bf16, f8E4M3FN, si64, ui4, bool.
   std::string str() const;
   static Expected<ElementType> parse(const std::string &text);
 };
@@ -116,8 +130,12 @@ public:
   void setIntegerAt(uint64_t index, int64_t value);
   /// Element `index` of any type as float64.
   double numberAt(uint64_t index) const;
-  /// Rounds to nearest even in one step; integers saturate, NaN becomes 0.
+  /// Rounds to nearest even in one step; integers and finite numbers in small
+  /// floats saturate, NaN becomes 0 where there is none.
   void setNumberAt(uint64_t index, double value);
+  /// The bits of element `index` of any type, as they are stored.
+  uint64_t bitsAt(uint64_t index) const;
+  void setBitsAt(uint64_t index, uint64_t bits);
 
 private:
   ElementType elementType;

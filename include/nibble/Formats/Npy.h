@@ -35,7 +35,13 @@ Expected<Tensor> parseNpy(std::span<const std::byte> bytes,
 Expected<NamedTensors> parseNpz(std::span<const std::byte> bytes,
                                 std::shared_ptr<const void> keepAlive);
 
-/// Written whole or not at all. bfloat16 and sub-byte elements are refused.
+/// An array that stands for elements of type `wanted`: NumPy has no bfloat16,
+/// so a float32 array is rounded to it (to nearest even). Others are as they
+/// are.
+Tensor fromNumpy(const Tensor &array, ElementType wanted);
+
+/// Written whole or not at all. bfloat16 is written as the float32 of the same
+/// value; other elements that NumPy lacks are refused.
 Status writeNpy(const std::string &path, const Tensor &tensor);
 /// Stored members, sorted as given, no time stamps: equal arrays give equal
 /// bytes.

@@ -26,8 +26,8 @@
 // Float weights (f32, f16, bf16): values[rowBlock][input][row 0..7], last block
 // padded with 0.
 //
-// Scales (f32, f16 or bf16) and zero points (uint8, in the stored unsigned code space):
-//   scales[rowBlock][group][row 0..7], padded rows 0.
+// Scales (f32, f16 or bf16) and zero points (uint8, in the stored unsigned code
+// space): scales[rowBlock][group][row 0..7], padded rows 0.
 //
 //===----------------------------------------------------------------------===//
 
@@ -60,8 +60,7 @@ struct RowInterleavedLayout {
   }
   /// 4 for 8 bits, 8 for 4 bits, 32 otherwise; 1 for floats.
   int64_t chunkInputs() const;
-  /// 32-bit words per chunk and row: 1, 1, or `bits`; 1 for float32. Floats of
-  /// 16 bits have no words: an input of a block is 16 bytes.
+  /// 32-bit words per chunk and row: 1, 1, or `bits`; 1 for floats.
   int64_t chunkWords() const;
   /// Chunks of group `g`, rounded up.
   int64_t chunks(int64_t g) const {
@@ -69,8 +68,10 @@ struct RowInterleavedLayout {
   }
   /// Bit position of input `i` of a chunk within its row's words.
   int64_t bitPosition(int64_t i) const;
-  /// First word (of all rows together: multiply by 4 for bytes) of a chunk.
-  int64_t wordOffset(int64_t rowBlock, int64_t g, int64_t chunk) const;
+  /// Bytes of a chunk, all eight rows together.
+  uint64_t chunkBytes() const;
+  /// First byte of a chunk.
+  uint64_t byteOffset(int64_t rowBlock, int64_t g, int64_t chunk) const;
 
   uint64_t weightBytes() const;
   uint64_t scaleBytes() const; ///< 0 for float weights

@@ -8,8 +8,6 @@
 #ifndef NIBBLE_CODEGEN_EMIT_EMITBUNDLE_H
 #define NIBBLE_CODEGEN_EMIT_EMITBUNDLE_H
 
-#include "nibble/Bundle/Bundle.h"
-
 #include "mlir/IR/BuiltinOps.h"
 
 #include <string>
@@ -30,17 +28,6 @@ struct EmitOptions {
 /// `module` is what `qkernel-lower` leaves. Errors are emitted at the module.
 mlir::LogicalResult emitBundle(mlir::ModuleOp module,
                                const EmitOptions &options);
-
-/// Name and ports of `entry`, a func::FuncOp or qkernel::ProgramOp: an entry
-/// point without steps. Results whose dimensions depend on data have none.
-mlir::FailureOr<EntryPoint> describeEntry(mlir::Operation *entry);
-
-/// Finds out how an entry point generates text, from the names, types and
-/// dimensions of its ports: integer `input_ids`, `attention_mask` and
-/// `position_ids` [batch, ...], float `logits` [batch, seq, vocabulary], and
-/// cache inputs, each with the output that has the same shape but for one
-/// dimension grown by the sequence. Nothing if a needed input has no known part.
-std::optional<GenerationInfo> findGeneration(const EntryPoint &entry);
 
 } // namespace nibble
 

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "nibble/codegen/Emit/EmitBundle.h"
+#include "nibble/Bundle/Generation.h"
 
 #include <gtest/gtest.h>
 

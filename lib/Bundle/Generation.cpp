@@ -10,7 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "nibble/codegen/Emit/EmitBundle.h"
+#include "nibble/Bundle/Generation.h"
 
 using namespace nibble;
 
@@ -100,4 +100,55 @@ std::optional<GenerationInfo> nibble::findGeneration(const EntryPoint &entry) {
     info.cache.push_back({static_cast<uint32_t>(i), *output});
   }
   return info;
+}
+
+static Expected<Tensor> tokenInput(const EntryPoint &entry,
+                                   const GenerationInfo &roles, uint32_t input,
+                                   const Tensor &tokens) {
+  const Port &port = entry.inputs[input];
+  int64_t rows = tokens.shape()[0], length = tokens.shape()[1];
+  std::optional<std::string> batch =
+      entry.inputs[roles.tokens].shape[0].asSymbol();
+  auto size = [&](const std::string &name) -> std::optional<int64_t> {
+    if (name == batch)
+      return rows;
+    if (name == roles.sequenceDim)
+      return length;
+    if (name == roles.pastDim)
+      return 0;
+    return std::nullopt;
+  };
+  auto number = static_cast<int32_t>(input);
+  std::vector<int64_t> shape;
+  for (size_t i = 0; i < port.shape.size(); ++i) {
+    // The mask covers past and present, whatever its dimension is called.
+    bool isMaskLength = number == roles.attentionMask && i == 1;
+    Expected<int64_t> dim =
+        isMaskLength ? Expected<int64_t>(length) : port.shape[i].evaluate(size);
+    if (!dim)
+      return dim.status();
+    shape.push_back(*dim);
+  }
+  Expected<Tensor> tensor = Tensor::tryAllocate(port.type, shape);
+  if (!tensor || port.shape.size() != 2)
+    return tensor; // a cache without past
+  for (int64_t i = 0; i < static_cast<int64_t>(tensor->size()); ++i)
+    tensor->setIntegerAt(i, number == roles.tokens      ? tokens.integerAt(i)
+                            : number == roles.positions ? i % length
+                                                        : 1);
+  return tensor;
+}
+
+Expected<std::vector<std::pair<std::string, Tensor>>>
+nibble::tokenInputs(const EntryPoint &entry, const GenerationInfo &roles,
+                    const Tensor &tokens) {
+  std::vector<std::pair<std::string, Tensor>> inputs;
+  for (uint32_t i = 0; i < entry.inputs.size(); ++i) {
+    Expected<Tensor> tensor = tokenInput(entry, roles, i, tokens);
+    if (!tensor)
+      return tensor.status().withContext("input '" + entry.inputs[i].name +
+                                         "'");
+    inputs.emplace_back(entry.inputs[i].name, std::move(*tensor));
+  }
+  return inputs;
 }

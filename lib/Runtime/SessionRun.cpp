@@ -1,0 +1,189 @@
+//===- SessionRun.cpp - The buffers and steps of a run ----------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Checks the indices that the caller gives, finds the memory of every buffer at
+// the sizes of this run, and calls the kernels.
+//
+//===----------------------------------------------------------------------===//
+
+#include "SessionState.h"
+
+#include <algorithm>
+#include <cstring>
+
+using namespace nibble;
+using namespace nibble::session;
+
+namespace {
+
+/// Steps that touch fewer bytes than this take about as long as it takes to
+/// hand work to another thread; they run on the caller alone.
+constexpr int64_t smallStepBytes = 32 * 1024;
+
+/// Elements that lie outside [check.min, check.limit): the first, if any.
+template <typename T>
+std::optional<uint64_t> firstOutside(const std::byte *data, uint64_t bytes,
+                                     const IndexCheck &check) {
+  for (uint64_t at = 0; at < bytes; at += sizeof(T)) {
+    T value;
+    std::memcpy(&value, data + at, sizeof(T));
+    bool isInside;
+    if constexpr (std::is_unsigned_v<T>)
+      isInside = check.limit > 0 &&
+                 value < static_cast<uint64_t>(check.limit) &&
+                 (check.min <= 0 || value >= static_cast<uint64_t>(check.min));
+    else
+      isInside = value >= check.min && value < check.limit;
+    if (!isInside)
+      return at / sizeof(T);
+  }
+  return std::nullopt;
+}
+
+std::optional<uint64_t> firstOutside(ElementType type, const std::byte *data,
+                                     uint64_t bytes, const IndexCheck &check) {
+  bool isSigned = type.kind == ElementType::Kind::Signed;
+  switch (type.bits) {
+  case 8:
+    return isSigned ? firstOutside<int8_t>(data, bytes, check)
+                    : firstOutside<uint8_t>(data, bytes, check);
+  case 16:
+    return isSigned ? firstOutside<int16_t>(data, bytes, check)
+                    : firstOutside<uint16_t>(data, bytes, check);
+  case 32:
+    return isSigned ? firstOutside<int32_t>(data, bytes, check)
+                    : firstOutside<uint32_t>(data, bytes, check);
+  default:
+    return isSigned ? firstOutside<int64_t>(data, bytes, check)
+                    : firstOutside<uint64_t>(data, bytes, check);
+  }
+}
+
+} // namespace
+
+Status Session::State::checkIndices() {
+  for (const IndexCheck &check : entry.checks) {
+    const Port &port = entry.inputs[check.input];
+    const Input &input = inputs[check.input];
+    std::optional<uint64_t> wrong =
+        firstOutside(port.type, input.data, input.bytes, check);
+    if (!wrong)
+      continue;
+    Tensor tensor = Tensor::borrow(
+        port.type, {static_cast<int64_t>(input.bytes / (port.type.bits / 8))},
+        {input.data, input.bytes}, nullptr);
+    return Status::error("input " + quoted(port.name) + ": element " +
+                         std::to_string(*wrong) + " is " +
+                         std::to_string(tensor.integerAt(*wrong)) +
+                         ", expected at least " + std::to_string(check.min) +
+                         " and less than " + std::to_string(check.limit));
+  }
+  return Status::success();
+}
+
+Status Session::State::placeInputs() {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    Input &input = inputs[i];
+    input.placed = input.data;
+    size_t alignment = std::max(entry.inputs[i].type.bits / 8, 1);
+    if (reinterpret_cast<uintptr_t>(input.data) % alignment == 0)
+      continue;
+    if (input.aligned.size() < input.bytes) {
+      Expected<Pages> pages = Pages::reserve(input.bytes);
+      if (!pages)
+        return pages.status();
+      input.aligned = pages.take();
+    }
+    std::memcpy(input.aligned.data(), input.data, input.bytes);
+    input.placed = input.aligned.data();
+  }
+  return Status::success();
+}
+
+Status Session::State::placeOutputs() {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    Output &output = outputs[i];
+    const Port &port = entry.outputs[i];
+    output.shape.rank = outputShapes[i].size();
+    for (size_t d = 0; d < output.shape.rank; ++d)
+      output.shape.dims[d] = values[outputShapes[i][d]];
+    std::optional<uint64_t> count = elementCount(output.shape.span());
+    std::optional<uint64_t> bytes =
+        count ? byteSize(port.type, *count) : std::nullopt;
+    if (!bytes || *bytes > output.maxBytes)
+      return Status::error("these inputs give output " + quoted(port.name) +
+                           " the shape " + shapeText(output.shape.span()) +
+                           ", which it cannot have");
+    output.bytes = *bytes;
+    if (output.current.size() >= output.bytes)
+      continue;
+    // All of it at once where the system allows: later runs find it there.
+    Expected<Pages> pages = Pages::reserve(output.maxBytes);
+    if (!pages)
+      pages = Pages::reserve(output.bytes);
+    if (!pages)
+      return pages.status();
+    output.current = pages.take();
+  }
+  return Status::success();
+}
+
+Status Session::State::placeBuffers() {
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    const PreparedBuffer &buffer = buffers[i];
+    int64_t bytes = values[buffer.bytes];
+    uint64_t room = 0;
+    switch (buffer.kind) {
+    case BufferRef::Kind::Input: {
+      const Input &input = inputs[buffer.index];
+      room = input.bytes;
+      pointers[i] = const_cast<std::byte *>(room ? input.placed : nothing);
+      break;
+    }
+    case BufferRef::Kind::Output:
+      room = outputs[buffer.index].bytes;
+      pointers[i] = room ? outputs[buffer.index].current.data() : nothing;
+      break;
+    case BufferRef::Kind::Weight:
+      room = bundle->index().weights[buffer.index].bytes;
+      break;
+    case BufferRef::Kind::Arena:
+      room = entry.arenaBytes - buffer.offset;
+      break;
+    }
+    if (bytes < 0 || static_cast<uint64_t>(bytes) > room)
+      return Status::error("the bundle's program uses " +
+                           std::to_string(bytes) + " bytes of a buffer of " +
+                           std::to_string(room) + "; compile the model again");
+  }
+  for (size_t i = 0; i < scalars.size(); ++i)
+    scalarValues[i] = values[scalars[i]];
+  for (PreparedStep &step : steps) {
+    step.taskCount = values[step.tasks];
+    int64_t left = smallStepBytes;
+    for (uint32_t i = 0; i < step.bufferCount && left > 0; ++i)
+      left -= std::min(left, values[buffers[step.firstBuffer + i].bytes]);
+    step.isSmall = left > 0;
+  }
+  return Status::success();
+}
+
+void Session::State::runSteps() {
+  for (const PreparedStep &step : steps) {
+    if (step.taskCount <= 0)
+      continue;
+    void *const *stepBuffers = pointers.data() + step.firstBuffer;
+    const int64_t *stepScalars = scalarValues.data() + step.firstScalar;
+    if (step.isSmall) {
+      step.kernel(stepBuffers, stepScalars, 0, step.taskCount);
+      continue;
+    }
+    pool.parallelFor(step.taskCount, [&](int64_t begin, int64_t end) {
+      step.kernel(stepBuffers, stepScalars, begin, end);
+    });
+  }
+}

@@ -1,0 +1,149 @@
+//===- SessionState.h - What a session keeps between runs -------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A run has two halves. Set-up solves the dimensions from the input shapes,
+// evaluates each distinct expression of the program once, checks every buffer
+// against the memory behind it and patches pointers. The step loop then calls
+// kernels with arrays that were laid out when the session was made.
+//
+// Bundle::open has verified all references; what is checked here depends on the
+// sizes of the run.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_LIB_RUNTIME_SESSIONSTATE_H
+#define NIBBLE_LIB_RUNTIME_SESSIONSTATE_H
+
+#include "nibble/Base/ThreadPool.h"
+#include "nibble/Bundle/Format.h"
+#include "nibble/Runtime/Memory.h"
+#include "nibble/Runtime/Session.h"
+#include "nibble/Target/KernelAbi.h"
+
+#include <array>
+
+namespace nibble {
+namespace session {
+
+/// What pointers to tensors without elements refer to: kernels never see null.
+alignas(bufferAlignment) inline std::byte nothing[bufferAlignment];
+
+/// A shape without allocation: inputs are set before every decode step.
+struct Shape {
+  std::array<int64_t, bundle::maxRank> dims{};
+  size_t rank = 0;
+  std::span<const int64_t> span() const { return {dims.data(), rank}; }
+};
+
+/// A dimension of an input, as `solveDims` needs it.
+struct InputDim {
+  std::vector<uint32_t> symbols; ///< numbers of the dimensions in it
+  bool isBare = false;           ///< one symbol and nothing else
+  uint32_t expression = 0;       ///< its number
+  DimExpr::Bound bound{};
+};
+
+struct Input {
+  const std::byte *data = nullptr;   ///< as set
+  const std::byte *placed = nullptr; ///< what kernels read
+  std::vector<InputDim> dims;
+  Shape shape;
+  uint64_t bytes = 0;
+  bool isSet = false;
+  Tensor keepAlive;
+  Pages aligned; ///< copy for pointers that are not aligned to an element
+};
+
+/// Two buffers, so that a cache can be read from one and written to the other.
+struct Output {
+  Pages current, spare;
+  Shape shape;
+  uint64_t bytes = 0, maxBytes = 0;
+};
+
+struct PreparedStep {
+  CpuKernel kernel = nullptr;
+  uint32_t firstBuffer = 0, firstScalar = 0, tasks = 0, bufferCount = 0;
+  int64_t taskCount = 0;
+  bool isSmall = false; ///< not worth a second thread in this run
+};
+
+/// A pointer that follows an input or output, or a size to check.
+struct PreparedBuffer {
+  BufferRef::Kind kind;
+  uint32_t index;
+  uint64_t offset;
+  uint32_t bytes; ///< number of the expression
+};
+
+inline std::string quoted(const std::string &name) { return "'" + name + "'"; }
+
+inline std::string shapeText(std::span<const int64_t> shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i)
+    text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+} // namespace session
+
+struct Session::State {
+  State(std::shared_ptr<const Bundle> bundle, const EntryPoint &entry,
+        const CodeVariant &variant, unsigned threads)
+      : bundle(std::move(bundle)), entry(entry), variant(variant),
+        pool(threads) {}
+
+  // Once per session.
+  Status loadCode();
+  Status prepare();
+  uint32_t numberOf(const DimExpr &expression);
+  Status prepareStep(const Step &step);
+  Status checkSolvable() const;
+
+  // Once per run.
+  Status solveDims();
+  bool solveFrom(const session::InputDim &dim, int64_t value);
+  Status checkShapes();
+  Status checkIndices();
+  Status evaluate();
+  Status placeInputs();
+  Status placeOutputs();
+  Status placeBuffers();
+  void runSteps();
+
+  std::optional<int64_t> dimension(const std::string &name) const;
+  size_t dimNumber(const std::string &name) const;
+  Expected<int64_t> valueOf(const DimExpr &expression) const;
+
+  std::shared_ptr<const Bundle> bundle;
+  const EntryPoint &entry;
+  const CodeVariant &variant;
+  ThreadPool pool;
+  Pages code, arena;
+  uint64_t plannedBytes = 0;
+
+  std::vector<session::Input> inputs;
+  std::vector<session::Output> outputs;
+  std::vector<std::optional<int64_t>> dims; ///< as index().dims
+  std::map<std::string, DimExpr::Bound> bounds;
+
+  std::map<DimExpr, uint32_t> numbers; ///< of the distinct expressions
+  std::vector<DimExpr> expressions;
+  std::vector<int64_t> values;
+  std::vector<std::vector<uint32_t>> outputShapes; ///< expression numbers
+
+  std::vector<session::PreparedStep> steps;
+  std::vector<session::PreparedBuffer> buffers;
+  std::vector<void *> pointers;  ///< as buffers
+  std::vector<uint32_t> scalars; ///< expression numbers
+  std::vector<int64_t> scalarValues;
+  bool hasRun = false;
+};
+
+} // namespace nibble
+
+#endif // NIBBLE_LIB_RUNTIME_SESSIONSTATE_H
