@@ -18,29 +18,12 @@
 
 using namespace nibble;
 
-namespace {
-
-/// What the formulas need of a block: b bits, range and signed extreme.
-struct BlockRange {
-  double lo = 0, hi = 0; ///< smallest and largest value
-  double extreme = 0;    ///< first value of the largest magnitude
-  double magnitude() const { return std::abs(extreme); }
-  double loWithZero() const { return std::min(lo, 0.0); }
-  double hiWithZero() const { return std::max(hi, 0.0); }
-};
-
-} // namespace
-
-template <typename T> static BlockRange rangeOf(std::span<const T> values) {
-  BlockRange range;
-  range.lo = range.hi = range.extreme = values[0];
-  for (double value : values.subspan(1)) {
-    range.lo = std::min(range.lo, value);
-    range.hi = std::max(range.hi, value);
-    if (std::abs(value) > range.magnitude())
-      range.extreme = value;
-  }
-  return range;
+/// The range with 0 in it.
+static double low(const BlockExtremes &range) {
+  return std::min(range.lo, 0.0);
+}
+static double high(const BlockExtremes &range) {
+  return std::max(range.hi, 0.0);
 }
 
 /// 2^bits, exactly.
@@ -52,82 +35,139 @@ static double roundTo(Rounding rounding, double value) {
   return rounding == Rounding::HalfAway ? std::round(value) : std::rint(value);
 }
 
+/// The smallest range that the awq grid divides.
+constexpr double smallestRange = 1e-5;
+
 static double scaleOrOne(double scale) { return scale == 0 ? 1 : scale; }
 
-static BlockParameters gptqBlock(const IntegerScheme &scheme,
-                                 const BlockRange &range) {
-  double lo = range.loWithZero(), hi = range.hiWithZero();
+/// [lo, hi] of the gptq grid.
+static std::pair<double, double> gptqRange(const IntegerScheme &scheme,
+                                           const BlockExtremes &range) {
+  double lo = low(range), hi = high(range);
   if (scheme.symmetric) {
     // Upstream mirrors the minimum only if there are negative values.
     double magnitude = std::max(-lo, hi);
     lo = lo < 0 ? -magnitude : lo;
     hi = magnitude;
   }
-  if (lo == 0 && hi == 0) {
-    lo = -1;
-    hi = 1;
+  return lo == 0 && hi == 0 ? std::pair{-1.0, 1.0} : std::pair{lo, hi};
+}
+
+static double symmetricScale(const IntegerScheme &scheme,
+                             const BlockExtremes &range) {
+  double half = power(scheme.bits - 1);
+  switch (scheme.grid) {
+  case Grid::Awq:
+    return std::max(range.magnitude(), smallestRange) / (half - 1);
+  case Grid::MinMax:
+    return scaleOrOne(range.magnitude() / (half - 0.5));
+  case Grid::FullRange:
+    return scaleOrOne(-range.extreme / half);
+  case Grid::Gptq:
+  case Grid::Narrow:
+    break;
   }
-  double scale = (hi - lo) / (power(scheme.bits) - 1);
-  double zero = scheme.symmetric ? power(scheme.bits - 1)
-                                 : roundTo(scheme.rounding, -lo / scale);
-  return {scale, zero};
+  return scaleOrOne(range.magnitude() / (half - 1));
 }
 
-static BlockParameters awqBlock(const IntegerScheme &scheme,
-                                const BlockRange &range) {
-  constexpr double smallestRange = 1e-5;
-  if (scheme.symmetric)
-    return {std::max(range.magnitude(), smallestRange) /
-                (power(scheme.bits - 1) - 1),
-            0};
-  double steps = power(scheme.bits) - 1;
-  double scale = std::max(range.hi - range.lo, smallestRange) / steps;
-  double zero = -roundTo(scheme.rounding, range.lo / scale);
-  // Adding 0 turns a zero point of -0 into +0.
-  return {scale, std::clamp(zero, 0.0, steps) + 0.0};
+void BlockExtremes::include(double value) {
+  lo = std::min(lo, value);
+  hi = std::max(hi, value);
+  if (std::abs(value) > magnitude())
+    extreme = value;
 }
 
-static BlockParameters minMaxBlock(const IntegerScheme &scheme,
-                                   const BlockRange &range) {
+double nibble::scaleOf(const IntegerScheme &scheme,
+                       const BlockExtremes &range) {
   double steps = power(scheme.bits) - 1;
+  if (scheme.grid == Grid::Gptq) {
+    auto [lo, hi] = gptqRange(scheme, range);
+    return (hi - lo) / steps;
+  }
   if (scheme.symmetric)
-    return {scaleOrOne(range.magnitude() / (steps / 2)), 0};
-  double lo = range.loWithZero(), hi = range.hiWithZero();
-  double scale = scaleOrOne((hi - lo) / steps);
+    return symmetricScale(scheme, range);
+  if (scheme.grid == Grid::Awq)
+    return std::max(range.hi - range.lo, smallestRange) / steps;
+  return scaleOrOne((high(range) - low(range)) / steps);
+}
+
+double nibble::zeroOf(const IntegerScheme &scheme, const BlockExtremes &range,
+                      double scale) {
+  if (!scheme.storesZero())
+    return 0;
+  if (scheme.symmetric)
+    return power(scheme.bits - 1);
+  if (scale == 0)
+    return 0;
+  double lo = low(range);
+  if (scheme.grid == Grid::Awq)
+    lo = range.lo;
+  else if (scheme.grid == Grid::Gptq)
+    lo = gptqRange(scheme, range).first;
   double zero = roundTo(scheme.rounding, -lo / scale);
-  return {scale, std::clamp(zero, 0.0, steps) + 0.0};
+  // Adding 0 turns a zero point of -0 into +0.
+  return std::clamp(zero, 0.0, power(scheme.bits) - 1) + 0.0;
 }
 
-static BlockParameters fullRangeBlock(const IntegerScheme &scheme,
-                                      const BlockRange &range) {
-  if (!scheme.symmetric)
-    return minMaxBlock(scheme, range);
-  // Of two values with the same magnitude the first counts, as in llama.cpp.
-  return {scaleOrOne(-range.extreme / power(scheme.bits - 1)), 0};
-}
-
-static BlockParameters narrowBlock(const IntegerScheme &scheme,
-                                   const BlockRange &range) {
-  return {scaleOrOne(range.magnitude() / (power(scheme.bits - 1) - 1)), 0};
+double nibble::roundScale(double scale, ElementType type) {
+  // Bits behind the leading one, and the exponents of normal numbers.
+  int mantissa = 23, smallest = -126, largest = 127;
+  if (type == ElementType::float16()) {
+    mantissa = 10;
+    smallest = -14;
+    largest = 15;
+  } else if (type == ElementType::bfloat16()) {
+    mantissa = 7;
+  }
+  if (scale == 0 || !std::isfinite(scale))
+    return scale;
+  int exponent = std::max(std::ilogb(scale), smallest);
+  double step = std::ldexp(1.0, exponent - mantissa);
+  double rounded = std::rint(scale / step) * step;
+  if (rounded == 0)
+    return std::copysign(step, scale);
+  return std::abs(rounded) < std::ldexp(1.0, largest + 1)
+             ? rounded
+             : std::copysign(INFINITY, scale);
 }
 
 template <typename T>
 static BlockParameters parametersOf(const IntegerScheme &scheme,
                                     std::span<const T> values) {
-  BlockRange range = rangeOf(values);
+  BlockExtremes range = BlockExtremes::of(values[0]);
+  for (double value : values.subspan(1))
+    range.include(value);
+  double scale = scaleOf(scheme, range);
+  return {scale, zeroOf(scheme, range, scale)};
+}
+
+float nibble::activationScale(const IntegerScheme &scheme, float lo, float hi) {
+  constexpr float smallestRange = 1e-5f;
+  float low = std::min(lo, 0.0f), high = std::max(hi, 0.0f);
+  float magnitude = std::max(-low, high);
+  auto half = static_cast<float>(1 << (scheme.bits - 1));
+  float steps = 2 * half - 1;
   switch (scheme.grid) {
   case Grid::Gptq:
-    return gptqBlock(scheme, range);
+    if (scheme.symmetric)
+      return (magnitude - (lo < 0 ? -magnitude : 0)) / steps;
+    break;
   case Grid::Awq:
-    return awqBlock(scheme, range);
+    if (scheme.symmetric)
+      return std::max(magnitude, smallestRange) / (half - 1);
+    return std::max(hi - lo, smallestRange) / steps;
   case Grid::MinMax:
-    return minMaxBlock(scheme, range);
+    if (scheme.symmetric)
+      return magnitude / (half - 0.5f);
+    break;
   case Grid::FullRange:
-    return fullRangeBlock(scheme, range);
+    if (scheme.symmetric)
+      return -(hi >= -lo ? hi : lo) / half;
+    break;
   case Grid::Narrow:
-    return narrowBlock(scheme, range);
+    return std::max(magnitude, smallestRange) / (half - 1);
   }
-  return {};
+  return (high - low) / steps;
 }
 
 const char *nibble::name(Grid grid) {
@@ -150,12 +190,21 @@ const char *nibble::name(Rounding rounding) {
   return rounding == Rounding::HalfAway ? "half_away" : "half_even";
 }
 
+static constexpr Grid allGrids[] = {Grid::Gptq, Grid::Awq, Grid::MinMax,
+                                    Grid::FullRange, Grid::Narrow};
+
 std::optional<Grid> nibble::parseGrid(const std::string &text) {
-  for (Grid grid :
-       {Grid::Gptq, Grid::Awq, Grid::MinMax, Grid::FullRange, Grid::Narrow})
+  for (Grid grid : allGrids)
     if (text == name(grid))
       return grid;
   return std::nullopt;
+}
+
+std::string nibble::gridNames() {
+  std::string names;
+  for (Grid grid : allGrids)
+    names += (names.empty() ? "" : ", ") + std::string(name(grid));
+  return names;
 }
 
 std::optional<Rounding> nibble::parseRounding(const std::string &text) {
@@ -173,6 +222,23 @@ Status IntegerScheme::validate() const {
     return Status::error("expects a symmetric scheme for the narrow grid, got "
                          "an asymmetric one; use the minmax grid for it");
   return Status::success();
+}
+
+Status BlockScheme::validate() const {
+  if (Status status = codes.validate(); !status.isOk())
+    return status;
+  if (group < 0 || rows < 0)
+    return Status::error("expects blocks of 0 (all) or more rows and columns, "
+                         "got " +
+                         std::to_string(rows) + " x " + std::to_string(group));
+  if (scales != ElementType::float32() && scales != ElementType::float16() &&
+      scales != ElementType::bfloat16())
+    return Status::error("expects scales of f32, f16 or bf16, got " +
+                         scales.str());
+  if (ofScales && ofScales->ofScales)
+    return Status::error("expects a scheme of scales without a second level of "
+                         "its own");
+  return ofScales ? ofScales->validate() : Status::success();
 }
 
 int64_t IntegerScheme::codeMin() const {
@@ -207,8 +273,8 @@ BlockParameters nibble::blockParameters(const IntegerScheme &scheme,
 
 int64_t nibble::quantizeValue(const IntegerScheme &scheme,
                               const BlockParameters &parameters, double value) {
-  double code =
-      roundTo(scheme.rounding, value / parameters.scale) + parameters.zero;
+  double steps = parameters.scale == 0 ? 0 : value / parameters.scale;
+  double code = roundTo(scheme.rounding, steps) + parameters.zero;
   double low = static_cast<double>(scheme.codeMin());
   double high = static_cast<double>(scheme.codeMax());
   // Written so that a NaN takes the lowest code, never an undefined cast.

@@ -45,7 +45,7 @@ struct ChunkWords {
 
 /// One row of one chunk: what `forEachChunkRow` visits.
 struct ChunkRow {
-  int64_t word;   ///< its first word; the next ones follow 8 words apart
+  uint64_t byte;  ///< of its first word or its float; words are 32 bytes apart
   int64_t row;    ///< logical row; at least `out` for padding
   int64_t column; ///< logical column of its first input
   int64_t inputs; ///< inputs that are not padding; 0 for padded rows
@@ -53,16 +53,23 @@ struct ChunkRow {
 
 } // namespace
 
+/// Bytes from a word of a row to the row's next word.
+static constexpr size_t wordStride =
+    RowInterleavedLayout::rows * sizeof(uint32_t);
+
 /// Calls `visit(ChunkRow)` in memory order until it returns false.
 template <typename Visitor>
 static bool forEachChunkRow(const RowInterleavedLayout &layout, Visitor visit) {
   int64_t inputs = layout.chunkInputs();
+  uint64_t laneBytes =
+      layout.element.isFloat() ? layout.element.bits / 8 : sizeof(uint32_t);
   for (int64_t rowBlock = 0; rowBlock < layout.rowBlocks(); ++rowBlock)
     for (int64_t g = 0; g < layout.groups(); ++g)
       for (int64_t chunk = 0; chunk < layout.chunks(g); ++chunk)
         for (int64_t lane = 0; lane < layout.rows; ++lane) {
           ChunkRow chunkRow;
-          chunkRow.word = layout.wordOffset(rowBlock, g, chunk) + lane;
+          chunkRow.byte =
+              layout.byteOffset(rowBlock, g, chunk) + lane * laneBytes;
           chunkRow.row = rowBlock * layout.rows + lane;
           chunkRow.column = g * layout.group + chunk * inputs;
           chunkRow.inputs =
@@ -130,17 +137,15 @@ Expected<Tensor> nibble::packWeight(const RowInterleavedLayout &layout,
   Tensor packed =
       Tensor::allocate(ElementType::unsignedInt(8),
                        {static_cast<int64_t>(layout.weightBytes())});
-  std::span<uint32_t> words{
-      reinterpret_cast<uint32_t *>(packed.mutableBytes().data()),
-      packed.size() / sizeof(uint32_t)};
+  std::span<std::byte> target = packed.mutableBytes();
   std::span<const std::byte> source = logical.bytes();
 
   if (layout.element.isFloat()) {
+    size_t size = layout.element.bits / 8;
     forEachChunkRow(layout, [&](const ChunkRow &at) {
       if (at.inputs)
-        std::memcpy(&words[at.word],
-                    &source[(at.row * layout.in + at.column) * sizeof(float)],
-                    sizeof(float));
+        std::memcpy(&target[at.byte],
+                    &source[(at.row * layout.in + at.column) * size], size);
       return true;
     });
     return packed;
@@ -157,7 +162,8 @@ Expected<Tensor> nibble::packWeight(const RowInterleavedLayout &layout,
       chunk.set(layout.bitPosition(i), bits, code ^ flip);
     }
     for (int64_t word = 0; word < layout.chunkWords(); ++word)
-      words[at.word + word * layout.rows] = chunk.words[word];
+      std::memcpy(&target[at.byte + word * wordStride], &chunk.words[word],
+                  sizeof(uint32_t));
     return true;
   });
   return packed;
@@ -174,21 +180,18 @@ Expected<Tensor> nibble::unpackWeight(const RowInterleavedLayout &layout,
 
   Tensor logical = Tensor::allocate(layout.element, {layout.out, layout.in});
   std::span<std::byte> target = logical.mutableBytes();
-  auto wordAt = [&](int64_t word) {
-    uint32_t value;
-    std::memcpy(&value, packed.bytes().data() + word * sizeof(value),
-                sizeof(value));
-    return value;
-  };
+  std::span<const std::byte> source = packed.bytes();
 
   bool intact;
   if (layout.element.isFloat()) {
+    size_t size = layout.element.bits / 8;
     intact = forEachChunkRow(layout, [&](const ChunkRow &at) {
-      uint32_t value = wordAt(at.word);
+      std::span<const std::byte> value = source.subspan(at.byte, size);
       if (!at.inputs)
-        return value == 0;
-      std::memcpy(&target[(at.row * layout.in + at.column) * sizeof(float)],
-                  &value, sizeof(value));
+        return std::ranges::all_of(
+            value, [](std::byte byte) { return byte == std::byte(0); });
+      std::ranges::copy(value,
+                        &target[(at.row * layout.in + at.column) * size]);
       return true;
     });
   } else {
@@ -197,7 +200,8 @@ Expected<Tensor> nibble::unpackWeight(const RowInterleavedLayout &layout,
     intact = forEachChunkRow(layout, [&](const ChunkRow &at) {
       ChunkWords chunk;
       for (int64_t word = 0; word < layout.chunkWords(); ++word)
-        chunk.words[word] = wordAt(at.word + word * layout.rows);
+        std::memcpy(&chunk.words[word], &source[at.byte + word * wordStride],
+                    sizeof(uint32_t));
       for (int64_t i = 0; i < layout.chunkInputs(); ++i) {
         unsigned code = chunk.get(layout.bitPosition(i), bits) ^ flip;
         if (i < at.inputs)
@@ -217,16 +221,15 @@ Expected<Tensor> nibble::packScales(const RowInterleavedLayout &layout,
                                     const Tensor &scales) {
   if (Status status = checkIntegerLayout(layout); !status.isOk())
     return status;
-  ElementType type = ElementType::float32();
-  if (scales.type() != type || scales.shape() != blockShape(layout))
-    return mismatch("scales", describe(type, blockShape(layout)), scales);
+  if (scales.type() != layout.scales || scales.shape() != blockShape(layout))
+    return mismatch("scales", describe(layout.scales, blockShape(layout)),
+                    scales);
 
-  Tensor packed = Tensor::allocate(
-      type, {static_cast<int64_t>(layout.scaleBytes() / sizeof(float))});
-  std::span<float> target = packed.asMutable<float>();
-  std::span<const float> source = scales.as<float>();
+  Tensor packed = Tensor::allocate(layout.scales,
+                                   {static_cast<int64_t>(layout.zeroBytes())});
   forEachBlock(layout, [&](int64_t to, int64_t from) {
-    target[to] = from < 0 ? 0.0f : source[from];
+    if (from >= 0)
+      packed.setBitsAt(to, scales.bitsAt(from));
   });
   return packed;
 }
@@ -235,21 +238,17 @@ Expected<Tensor> nibble::unpackScales(const RowInterleavedLayout &layout,
                                       const Tensor &packed) {
   if (Status status = checkIntegerLayout(layout); !status.isOk())
     return status;
-  ElementType type = ElementType::float32();
-  std::vector<int64_t> shape = {
-      static_cast<int64_t>(layout.scaleBytes() / sizeof(float))};
-  if (packed.type() != type || packed.shape() != shape)
-    return mismatch("packed scales", describe(type, shape), packed);
+  std::vector<int64_t> shape = {static_cast<int64_t>(layout.zeroBytes())};
+  if (packed.type() != layout.scales || packed.shape() != shape)
+    return mismatch("packed scales", describe(layout.scales, shape), packed);
 
-  Tensor scales = Tensor::allocate(type, blockShape(layout));
-  std::span<float> target = scales.asMutable<float>();
-  std::span<const float> source = packed.as<float>();
+  Tensor scales = Tensor::allocate(layout.scales, blockShape(layout));
   bool intact = true;
   forEachBlock(layout, [&](int64_t from, int64_t to) {
     if (to < 0)
-      intact &= source[from] == 0.0f;
+      intact &= packed.bitsAt(from) == 0;
     else
-      target[to] = source[from];
+      scales.setBitsAt(to, packed.bitsAt(from));
   });
   if (!intact)
     return brokenPadding("packed scales");

@@ -5,104 +5,115 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Round to nearest: range of a block -> scale and zero point -> round -> clamp,
-// in float64. Scales are rounded to float32 only for storage; codes come from
-// the float64 scale, so that they do not depend on that rounding.
+// Round to nearest: range of a block -> scale -> zero point -> round -> clamp,
+// in float64. The header says which scale codes are computed with.
 //
 //===----------------------------------------------------------------------===//
 
 #include "nibble/Numerics/RoundToNearest.h"
 
 #include "PackedBits.h"
+#include "Parallel.h"
+#include "Rows.h"
 
 #include <algorithm>
 #include <cmath>
 
 using namespace nibble;
 
-/// Row `row` of a matrix as float64.
-static void loadRow(const Tensor &matrix, int64_t row,
-                    std::span<double> values) {
-  size_t columns = values.size(), start = row * columns;
-  auto convert = [&](auto stored, auto toDouble) {
-    for (size_t i = 0; i < columns; ++i)
-      values[i] = toDouble(stored[start + i]);
-  };
-  ElementType type = matrix.type();
-  if (type == ElementType::float32())
-    convert(matrix.as<float>(), [](float x) { return x; });
-  else if (type == ElementType::float64())
-    convert(matrix.as<double>(), [](double x) { return x; });
-  else if (type == ElementType::float16())
-    convert(matrix.as<uint16_t>(), halfToFloat);
-  else
-    convert(matrix.as<uint16_t>(), bfloatToFloat);
-}
-
-static Status checkWeight(const Tensor &weight) {
-  ElementType type = weight.type();
-  bool known =
-      type == ElementType::float32() || type == ElementType::float64() ||
-      type == ElementType::float16() || type == ElementType::bfloat16();
-  if (!known || weight.rank() != 2)
-    return Status::error(
-        "expects a weight [rows, columns] of f32, f16, bf16 or f64, got " +
-        describe(type, weight.shape()));
-  return Status::success();
-}
-
-static Status notFinite(int64_t row, int64_t column, double value) {
-  return Status::error("expects finite weights, got " + std::to_string(value) +
-                       " in row " + std::to_string(row) + ", column " +
-                       std::to_string(column));
-}
-
-static int64_t groupColumns(int64_t group, int64_t columns) {
-  return group <= 0 || group > columns ? std::max<int64_t>(columns, 1) : group;
-}
-
 namespace {
 
-/// Quantizes the rows of one matrix; rows of different bytes may run at once.
+/// Quantizes one matrix by rows of blocks; rows of blocks that share no byte
+/// may run at once.
 class NearestRounder {
 public:
-  NearestRounder(const IntegerScheme &scheme, int64_t rows, int64_t columns,
-                 int64_t group)
-      : scheme(scheme), columns(columns), group(group),
-        groups((columns + group - 1) / group) {
-    result.codes = Tensor::allocate(scheme.codeType(), {rows, columns});
-    result.scales = Tensor::allocate(ElementType::float32(), {rows, groups});
-    if (scheme.storesZero())
-      result.zeros = Tensor::allocate(ElementType::unsignedInt(scheme.bits),
-                                      {rows, groups});
+  NearestRounder(const Tensor &weight, const BlockScheme &scheme)
+      : weight(weight), scheme(scheme), rows(weight.shape()[0]),
+        columns(weight.shape()[1]), blockRows(blockExtent(scheme.rows, rows)),
+        group(blockExtent(scheme.group, columns)),
+        groups(blocksIn(columns, group)) {
+    result.codes = Tensor::allocate(scheme.codes.codeType(), {rows, columns});
+    result.scales = Tensor::allocate(scheme.scales, {rowsOfBlocks(), groups});
     codes = result.codes.mutableBytes();
-    scales = result.scales.asMutable<float>();
-    if (scheme.storesZero())
-      zeros = result.zeros.mutableBytes();
+    if (!scheme.codes.storesZero())
+      return;
+    result.zeros = Tensor::allocate(ElementType::unsignedInt(scheme.codes.bits),
+                                    {rowsOfBlocks(), groups});
+    zeros = result.zeros.mutableBytes();
   }
 
-  Status quantizeRow(int64_t row, std::span<const double> values) {
-    std::vector<double> padded;
+  int64_t rowsOfBlocks() const { return blocksIn(rows, blockRows); }
+
+  /// The least number of block rows whose codes and zero points fill bytes, so
+  /// that tasks of so many share none.
+  int64_t blockRowsPerTask() const {
+    int64_t count = 1;
+    while ((count * blockRows * columns * scheme.codes.bits) % 8 != 0 ||
+           (count * groups * scheme.codes.bits) % 8 != 0)
+      count *= 2;
+    return count;
+  }
+
+  /// First of two levels: the rounded scales of a row of blocks.
+  Status findScales(int64_t blockRow) {
+    std::vector<BlockExtremes> ranges(groups);
+    std::vector<double> values(columns);
+    if (Status status = findRanges(blockRow, ranges, values); !status.isOk())
+      return status;
+    for (int64_t g = 0; g < groups; ++g)
+      if (Expected<double> scale = findScale(blockRow, g, ranges[g]); !scale)
+        return scale.status();
+    return Status::success();
+  }
+
+  /// Quantizes the scales that were found and keeps what they come back as.
+  Status quantizeScales(ThreadPool *pool) {
+    Expected<QuantizedMatrix> second =
+        quantizeToNearest(result.scales, *scheme.ofScales, pool);
+    if (!second)
+      return second.status().withContext("cannot quantize the scales");
+    Expected<Tensor> back =
+        dequantize(second->codes, second->scales,
+                   second->zeros.size() ? &second->zeros : nullptr,
+                   scheme.ofScales->group, scheme.ofScales->rows);
+    if (!back)
+      return back.status();
+    for (uint64_t i = 0; i < back->size(); ++i)
+      result.scales.setNumberAt(i, back->numberAt(i));
+    result.quantizedScales =
+        std::make_shared<QuantizedMatrix>(std::move(*second));
+    return Status::success();
+  }
+
+  /// Zero points and codes of a row of blocks, and scales if there is only one
+  /// level.
+  Status quantize(int64_t blockRow) {
+    std::vector<BlockExtremes> ranges(groups);
+    std::vector<double> values(columns);
+    if (Status status = findRanges(blockRow, ranges, values); !status.isOk())
+      return status;
+    std::vector<BlockParameters> parameters(groups);
     for (int64_t g = 0; g < groups; ++g) {
-      int64_t first = g * group;
-      int64_t count = std::min(group, columns - first);
-      std::span<const double> block = values.subspan(first, count);
-      BlockParameters parameters = parametersOf(block, padded);
-      float scale = static_cast<float>(parameters.scale);
-      if (!std::isfinite(scale))
-        return Status::error("expects weights whose scale fits in float32, got "
-                             "scale " +
-                             std::to_string(parameters.scale) + " in row " +
-                             std::to_string(row));
-      uint64_t blockIndex = row * groups + g;
-      scales[blockIndex] = scale;
+      int64_t block = blockRow * groups + g;
+      Expected<double> scale =
+          result.quantizedScales
+              ? Expected<double>(result.scales.numberAt(block))
+              : findScale(blockRow, g, ranges[g]);
+      if (!scale)
+        return scale.status();
+      parameters[g] = {*scale, zeroOf(scheme.codes, ranges[g], *scale)};
       if (!zeros.empty())
-        writeBits(zeros, scheme.bits, blockIndex,
-                  static_cast<unsigned>(parameters.zero));
-      for (int64_t i = 0; i < count; ++i)
-        writeBits(
-            codes, scheme.bits, row * columns + first + i,
-            static_cast<unsigned>(quantizeValue(scheme, parameters, block[i])));
+        writeBits(zeros, scheme.codes.bits, block,
+                  static_cast<unsigned>(parameters[g].zero));
+    }
+    for (int64_t row = firstRow(blockRow); row < endRow(blockRow); ++row) {
+      if (blockRows > 1) // else they are those of the range
+        loadRow<double>(weight, row, values);
+      for (int64_t g = 0; g < groups; ++g)
+        for (int64_t i = g * group; i < endColumn(g); ++i)
+          writeBits(codes, scheme.codes.bits, row * columns + i,
+                    static_cast<unsigned>(
+                        quantizeValue(scheme.codes, parameters[g], values[i])));
     }
     return Status::success();
   }
@@ -110,66 +121,98 @@ public:
   QuantizedMatrix take() { return std::move(result); }
 
 private:
-  BlockParameters parametersOf(std::span<const double> block,
-                               std::vector<double> &padded) const {
-    if (static_cast<int64_t>(block.size()) == group)
-      return blockParameters(scheme, block);
-    // A short block stands for one padded with zeros. One zero at its end
-    // gives the same range, and cannot become the first extreme.
-    padded.assign(block.begin(), block.end());
-    padded.push_back(0);
-    return blockParameters(scheme, std::span<const double>(padded));
+  int64_t firstRow(int64_t blockRow) const { return blockRow * blockRows; }
+  int64_t endRow(int64_t blockRow) const {
+    return std::min(firstRow(blockRow) + blockRows, rows);
+  }
+  int64_t endColumn(int64_t g) const {
+    return std::min((g + 1) * group, columns);
   }
 
-  IntegerScheme scheme;
-  int64_t columns, group, groups;
+  /// Leaves the last row in `values`.
+  Status findRanges(int64_t blockRow, std::vector<BlockExtremes> &ranges,
+                    std::vector<double> &values) const {
+    for (int64_t row = firstRow(blockRow); row < endRow(blockRow); ++row) {
+      loadRow<double>(weight, row, values);
+      if (Status status = checkFinite<double>(values, row, "weights");
+          !status.isOk())
+        return status;
+      for (int64_t g = 0; g < groups; ++g) {
+        if (row == firstRow(blockRow))
+          ranges[g] = BlockExtremes::of(values[g * group]);
+        for (int64_t i = g * group; i < endColumn(g); ++i)
+          ranges[g].include(values[i]);
+      }
+    }
+    // A small block stands for one padded with zeros. A zero at its end cannot
+    // become the first extreme.
+    bool fewRows = endRow(blockRow) - firstRow(blockRow) < blockRows;
+    for (int64_t g = 0; g < groups; ++g)
+      if (fewRows || (g + 1) * group > columns)
+        ranges[g].include(0);
+    return Status::success();
+  }
+
+  /// The scale that codes are computed with, after storing it.
+  Expected<double> findScale(int64_t blockRow, int64_t g,
+                             const BlockExtremes &range) {
+    double exact = scaleOf(scheme.codes, range);
+    double rounded = roundScale(exact, scheme.scales);
+    if (!std::isfinite(rounded))
+      return Status::error(
+          "expects weights whose scale fits in " + scheme.scales.str() +
+          ", got scale " + std::to_string(exact) + " in row " +
+          std::to_string(firstRow(blockRow)) +
+          (scheme.scales == ElementType::float16() ? "; use bf16 or f32 scales"
+                                                   : ""));
+    result.scales.setNumberAt(blockRow * groups + g, rounded);
+    return scheme.scales == ElementType::float32() ? exact : rounded;
+  }
+
+  const Tensor &weight;
+  const BlockScheme &scheme;
+  int64_t rows, columns, blockRows, group, groups;
   QuantizedMatrix result;
   std::span<std::byte> codes, zeros;
-  std::span<float> scales;
 };
 
-Status quantizeRows(const Tensor &weight, NearestRounder &rounder,
-                    int64_t begin, int64_t end, std::vector<double> &values) {
-  for (int64_t row = begin; row < end; ++row) {
-    loadRow(weight, row, values);
-    for (size_t column = 0; column < values.size(); ++column)
-      if (!std::isfinite(values[column]))
-        return notFinite(row, column, values[column]);
-    if (Status status = rounder.quantizeRow(row, values); !status.isOk())
-      return status;
-  }
-  return Status::success();
+/// Runs `work` on 0 to count - 1 in tasks of `perTask`; the first error in
+/// their order.
+template <typename Work>
+Status forEachTask(ThreadPool *pool, int64_t count, int64_t perTask,
+                   const Work &work) {
+  std::vector<Status> problems(count);
+  forEachTile(pool, count, perTask, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      problems[i] = work(i);
+  });
+  return firstProblem(problems);
 }
 
 } // namespace
 
-Expected<QuantizedMatrix>
-nibble::quantizeToNearest(const Tensor &weight, int64_t group,
-                          const IntegerScheme &scheme, ThreadPool *pool) {
+Expected<QuantizedMatrix> nibble::quantizeToNearest(const Tensor &weight,
+                                                    const BlockScheme &scheme,
+                                                    ThreadPool *pool) {
   if (Status status = scheme.validate(); !status.isOk())
     return status;
-  if (Status status = checkWeight(weight); !status.isOk())
+  if (Status status = checkMatrix(weight, "a weight"); !status.isOk())
     return status;
-  int64_t rows = weight.shape()[0], columns = weight.shape()[1];
-  NearestRounder rounder(scheme, rows, columns, groupColumns(group, columns));
-  // Eight rows of any width fill whole bytes, so that tasks share none.
-  constexpr int64_t taskRows = 8;
-  int64_t tasks = (rows + taskRows - 1) / taskRows;
-  std::vector<Status> problems(tasks);
-  auto quantizeTasks = [&](int64_t begin, int64_t end) {
-    std::vector<double> values(columns);
-    for (int64_t task = begin; task < end; ++task)
-      problems[task] = quantizeRows(weight, rounder, task * taskRows,
-                                    std::min((task + 1) * taskRows, rows),
-                                    values);
-  };
-  if (pool)
-    pool->parallelFor(tasks, quantizeTasks);
-  else
-    quantizeTasks(0, tasks);
-  for (Status &problem : problems)
-    if (!problem.isOk())
-      return problem;
+  NearestRounder rounder(weight, scheme);
+  int64_t count = rounder.rowsOfBlocks();
+  if (scheme.ofScales) {
+    Status status = forEachTask(
+        pool, count, 1, [&](int64_t row) { return rounder.findScales(row); });
+    if (status.isOk())
+      status = rounder.quantizeScales(pool);
+    if (!status.isOk())
+      return status;
+  }
+  Status status =
+      forEachTask(pool, count, rounder.blockRowsPerTask(),
+                  [&](int64_t row) { return rounder.quantize(row); });
+  if (!status.isOk())
+    return status;
   return rounder.take();
 }
 
@@ -184,34 +227,49 @@ static float codeAt(const Tensor &codes, uint64_t index) {
 }
 
 Expected<Tensor> nibble::dequantize(const Tensor &codes, const Tensor &scales,
-                                    const Tensor *zeros, int64_t group) {
-  if (!codes.type().isInteger() || codes.rank() != 2)
-    return Status::error("expects codes [rows, columns] of an integer type, "
-                         "got " +
+                                    const Tensor *zeros, int64_t group,
+                                    int64_t blockRows) {
+  if (!codes.type().isInteger() || codes.rank() < 2)
+    return Status::error("expects codes [..., rows, columns] of an integer "
+                         "type, got " +
                          describe(codes.type(), codes.shape()));
-  int64_t rows = codes.shape()[0], columns = codes.shape()[1];
-  group = groupColumns(group, columns);
-  std::vector<int64_t> blocks = {rows, (columns + group - 1) / group};
-  if (scales.type() != ElementType::float32() || scales.shape() != blocks)
+  std::vector<int64_t> blocks = codes.shape();
+  int64_t &columns = blocks.back(), &rows = blocks[blocks.size() - 2];
+  int64_t width = columns, height = rows;
+  group = blockExtent(group, width);
+  blockRows = blockExtent(blockRows, height);
+  columns = blocksIn(width, group);
+  rows = blocksIn(height, blockRows);
+  auto fits = [&](const Tensor &tensor) {
+    return tensor.size() == 1 || tensor.shape() == blocks;
+  };
+  if (!scales.type().isFloat() || !fits(scales))
     return Status::error("expects scales " +
                          describe(ElementType::float32(), blocks) + ", got " +
                          describe(scales.type(), scales.shape()));
-  if (zeros && (!zeros->type().isInteger() || zeros->shape() != blocks))
+  if (zeros && (!zeros->type().isInteger() || !fits(*zeros)))
     return Status::error("expects zero points of an integer type and of the "
                          "shape of the scales, " +
                          describe(scales.type(), blocks) + ", got " +
                          describe(zeros->type(), zeros->shape()));
 
-  Tensor result = Tensor::allocate(ElementType::float32(), {rows, columns});
+  Tensor result = Tensor::allocate(ElementType::float32(), codes.shape());
   std::span<float> values = result.asMutable<float>();
-  std::span<const float> factors = scales.as<float>();
-  for (int64_t row = 0; row < rows; ++row)
-    for (int64_t g = 0; g < blocks[1]; ++g) {
-      int64_t block = row * blocks[1] + g;
-      float zero = zeros ? static_cast<float>(zeros->integerAt(block)) : 0.0f;
-      int64_t end = row * columns + std::min((g + 1) * group, columns);
-      for (int64_t i = row * columns + g * group; i < end; ++i)
-        values[i] = (codeAt(codes, i) - zero) * factors[block];
+  for (uint64_t first = 0; first < values.size(); first += width) {
+    int64_t row = static_cast<int64_t>(first) / width;
+    int64_t matrix = row / height, blockRow = row % height / blockRows;
+    for (int64_t g = 0; g < columns; ++g) {
+      int64_t block = (matrix * rows + blockRow) * columns + g;
+      auto scale =
+          static_cast<float>(scales.numberAt(scales.size() == 1 ? 0 : block));
+      float zero = 0;
+      if (zeros)
+        zero = static_cast<float>(
+            zeros->integerAt(zeros->size() == 1 ? 0 : block));
+      uint64_t end = first + std::min((g + 1) * group, width);
+      for (uint64_t i = first + g * group; i < end; ++i)
+        values[i] = (codeAt(codes, i) - zero) * scale;
     }
+  }
   return result;
 }

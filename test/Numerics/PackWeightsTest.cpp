@@ -14,6 +14,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 #include <random>
 
@@ -65,6 +66,27 @@ TEST(PackWeights, Float32) {
   expected[9] = 0x40800000; // 4.0
   EXPECT_EQ(
       wordsOf(packWeight(layoutOf(ElementType::float32(), 2, 2, 2), weight)),
+      expected);
+}
+
+TEST(PackWeights, Float16) {
+  // The same matrix: two rows share a word.
+  Tensor weight = tensorOf(ElementType::float16(), {2, 2}, {1, 2, 3, 4});
+  Words expected(8, 0);
+  expected[0] = 0x42003c00; // 3.0 above 1.0
+  expected[4] = 0x44004000; // 4.0 above 2.0
+  EXPECT_EQ(
+      wordsOf(packWeight(layoutOf(ElementType::float16(), 2, 2, 2), weight)),
+      expected);
+}
+
+TEST(PackWeights, BFloat16) {
+  Tensor weight = tensorOf(ElementType::bfloat16(), {2, 2}, {1, 2, 3, 4});
+  Words expected(8, 0);
+  expected[0] = 0x40403f80;
+  expected[4] = 0x40804000;
+  EXPECT_EQ(
+      wordsOf(packWeight(layoutOf(ElementType::bfloat16(), 2, 2, 2), weight)),
       expected);
 }
 
@@ -187,6 +209,20 @@ TEST(PackWeights, ScalesAndZeros) {
             expectedZeros);
 }
 
+TEST(PackWeights, ScalesOfSixteenBits) {
+  auto layout = layoutOf(ElementType::unsignedInt(4), 2, 8, 4);
+  layout.scales = ElementType::float16();
+  EXPECT_EQ(layout.scaleBytes(), 32u);
+  Words expected(8, 0);
+  expected[0] = 0x42003c00; // group 0: 3.0 of row 1 above 1.0 of row 0
+  expected[4] = 0x44004000; // group 1
+  EXPECT_EQ(wordsOf(packScales(layout,
+                               tensorOf(layout.scales, {2, 2}, {1, 2, 3, 4}))),
+            expected);
+  EXPECT_FALSE(packScales(
+      layout, tensorOf(ElementType::float32(), {2, 2}, {1, 2, 3, 4})));
+}
+
 namespace {
 
 /// Random layouts and tensors from a fixed seed.
@@ -209,11 +245,16 @@ public:
       tensor.setIntegerAt(i, low + between(0, (int64_t(1) << type.bits) - 1));
     return tensor;
   }
-  Tensor floats(std::vector<int64_t> shape) {
-    Tensor tensor = Tensor::allocate(ElementType::float32(), std::move(shape));
-    for (float &value : tensor.asMutable<float>())
-      value = static_cast<float>(between(-1000000, 1000000)) / 512;
+  Tensor floats(ElementType type, std::vector<int64_t> shape) {
+    Tensor tensor = Tensor::allocate(type, std::move(shape));
+    for (uint64_t i = 0; i < tensor.size(); ++i)
+      tensor.setNumberAt(i,
+                         static_cast<double>(between(-1000000, 1000000)) / 512);
     return tensor;
+  }
+  ElementType floatType() {
+    return std::array{ElementType::float32(), ElementType::float16(),
+                      ElementType::bfloat16()}[between(0, 2)];
   }
 
 private:
@@ -237,6 +278,7 @@ TEST(PackWeights, UnpackInvertsPack) {
         ElementType type = isSigned ? ElementType::signedInt(bits)
                                     : ElementType::unsignedInt(bits);
         RowInterleavedLayout layout = random.layout(type);
+        layout.scales = random.floatType();
         std::string where = describe(type, std::vector{layout.out, layout.in}) +
                             " in groups of " + std::to_string(layout.group);
         Tensor weight = random.integers(type, {layout.out, layout.in});
@@ -245,7 +287,8 @@ TEST(PackWeights, UnpackInvertsPack) {
         EXPECT_EQ(packed->bytes().size(), layout.weightBytes());
         EXPECT_TRUE(equal(unpackWeight(layout, *packed), weight)) << where;
 
-        Tensor scales = random.floats({layout.out, layout.groups()});
+        Tensor scales =
+            random.floats(layout.scales, {layout.out, layout.groups()});
         Expected<Tensor> packedScales = packScales(layout, scales);
         ASSERT_TRUE(packedScales);
         EXPECT_EQ(packedScales->bytes().size(), layout.scaleBytes());
@@ -262,8 +305,8 @@ TEST(PackWeights, UnpackInvertsPack) {
 TEST(PackWeights, UnpackInvertsPackOfFloats) {
   RandomWeights random;
   for (int round = 0; round < 40; ++round) {
-    RowInterleavedLayout layout = random.layout(ElementType::float32());
-    Tensor weight = random.floats({layout.out, layout.in});
+    RowInterleavedLayout layout = random.layout(random.floatType());
+    Tensor weight = random.floats(layout.element, {layout.out, layout.in});
     Expected<Tensor> packed = packWeight(layout, weight);
     ASSERT_TRUE(packed);
     EXPECT_TRUE(equal(unpackWeight(layout, *packed), weight));

@@ -21,7 +21,7 @@ Expected<Tensor> packWeight(const RowInterleavedLayout &layout,
 Expected<Tensor> unpackWeight(const RowInterleavedLayout &layout,
                               const Tensor &packed);
 
-/// [out, groups] f32 -> f32 [scaleBytes / 4], and back.
+/// [out, groups] of layout.scales -> one dimension of the same type, and back.
 Expected<Tensor> packScales(const RowInterleavedLayout &layout,
                             const Tensor &scales);
 Expected<Tensor> unpackScales(const RowInterleavedLayout &layout,
