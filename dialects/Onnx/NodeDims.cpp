@@ -40,6 +40,7 @@ static const RuleTable &ruleTable() {
     addWindowRules(rules);
     addQuantizationRules(rules);
     addAttentionRules(rules);
+    addStateSpaceRules(rules);
     return rules;
   }();
   return table;

@@ -11,6 +11,7 @@
 
 #include "nibble/dialects/QModel/QModel.h"
 
+#include "nibble/Support/WeightStore.h"
 #include "nibble/dialects/Onnx/Onnx.h"
 
 #include "mlir/IR/Builders.h"
@@ -386,6 +387,8 @@ SmallVector<int64_t> blockShape(ArrayRef<int64_t> shape, int64_t rows,
                                 int64_t group) {
   SmallVector<int64_t> result(shape);
   result.back() = blocksOf(shape.back(), group);
+  if (shape.size() < 2)
+    return result;
   int64_t &out = result[result.size() - 2];
   if (rows != 1)
     out = blocksOf(out, rows);
@@ -430,7 +433,7 @@ LogicalResult verifyBlocks(Operation *op, RankedTensorType codes, Value scales,
 } // namespace
 
 LogicalResult DequantizeOp::verify() {
-  auto codes = tensorType(getCodes()), result = tensorType(getResult());
+  auto codes = tensorType(getCodes());
   unsigned bits = codes.getElementTypeBitWidth();
   if (codes.getRank() < 2 || bits < 2 || bits > 8) // dequantize_c1
     return emitOpError("expects codes [..., out, in] of 2 to 8 bits, got ")
@@ -449,11 +452,11 @@ LogicalResult DequantizeOp::inferDims(ArrayRef<const ValueDims *> operands,
 /// Codes of x by `scheme`.
 static LogicalResult verifyCodes(Operation *op, RankedTensorType x,
                                  RankedTensorType codes, SchemeAttr scheme) {
+  Type element = toMlirType(op->getContext(), integerScheme(scheme).codeType());
   if (x.getRank() < 1 || !compatible(x.getShape(), codes.getShape()) ||
-      codes.getElementTypeBitWidth() != scheme.getBits())
+      codes.getElementType() != element)
     return op->emitOpError("expects codes of ")
-           << scheme.getBits() << " bits of the shape of " << x << ", got "
-           << codes;
+           << element << " of the shape of " << x << ", got " << codes;
   return success();
 }
 
@@ -461,11 +464,11 @@ LogicalResult QuantizeOp::verify() {
   auto x = tensorType(getX()), codes = tensorType(getCodes());
   if (failed(verifyCodes(*this, x, codes, getScheme()))) // quantize_c2
     return failure();
-  if (x.getRank() < 2 && !hasOneElement(tensorType(getScales())))
-    return emitOpError("expects one scale for x of rank 1, got ")
+  if (x.getRank() < 2 &&
+      (!hasOneElement(tensorType(getScales())) ||
+       (getZeros() && !hasOneElement(tensorType(getZeros()))))) // quantize_c3
+    return emitOpError("expects one scale and one zero for x of rank 1, got ")
            << getScales().getType();
-  if (x.getRank() < 2)
-    return success();
   return verifyBlocks(*this, x, getScales(), getZeros(), getScheme().getRows(),
                       getScheme().getGroup(),
                       codes.getElementType()); // quantize_c1
@@ -488,11 +491,12 @@ LogicalResult DynamicQuantizeOp::verify() {
       withLast(x.getShape().drop_back(),
                blocksOf(x.getShape().back(), scheme.getGroup()));
   if (!compatible(tensorType(getScales()).getShape(), blocks) ||
+      tensorType(getScales()).getElementType() != scheme.getScales() ||
       (getZeros() && !compatible(tensorType(getZeros()).getShape(), blocks)))
     // dynamic_quantize_c2
-    return emitOpError("expects scales and zeros with ")
-           << blocks.back() << " groups per row of " << x << ", got "
-           << getScales().getType();
+    return emitOpError("expects scales of ")
+           << scheme.getScales() << ", and zeros, with " << blocks.back()
+           << " groups per row of " << x << ", got " << getScales().getType();
   if (integerScheme(scheme).storesZero() != static_cast<bool>(getZeros()) ||
       (getZeros() && tensorType(getZeros()).getElementType() !=
                          codes.getElementType())) // dynamic_quantize_c3

@@ -131,6 +131,17 @@ IntegerScheme nibble::qmodel::integerScheme(SchemeAttr scheme) {
   return plain;
 }
 
+BlockScheme nibble::qmodel::blockScheme(SchemeAttr scheme) {
+  BlockScheme plain;
+  plain.codes = integerScheme(scheme);
+  plain.group = scheme.getGroup();
+  plain.rows = scheme.getRows();
+  plain.scales = *fromMlirType(scheme.getScales());
+  if (SchemeAttr second = scheme.getScaleScheme())
+    plain.ofScales = std::make_shared<BlockScheme>(blockScheme(second));
+  return plain;
+}
+
 //===----------------------------------------------------------------------===//
 // Weights
 //===----------------------------------------------------------------------===//

@@ -14,6 +14,7 @@
 #include "Products.h"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 namespace nibble::reference {
@@ -139,6 +140,51 @@ FailureOr<Tensor> attend(const Call &call, const Tensor &q, const Tensor &k,
   if (rule.scores)
     *rule.scores = narrow(kept, q.type());
   return narrow(*result, q.type());
+}
+
+FailureOr<Tensor> appendTokens(const Call &call, const Tensor *past,
+                               const Tensor &added, ArrayRef<int64_t> lengths,
+                               int64_t total) {
+  bool fits = added.rank() == 4 && total >= 0 &&
+              static_cast<int64_t>(lengths.size()) == added.shape()[0];
+  if (fits && past)
+    fits = past->rank() == 4 && past->type() == added.type() &&
+           past->shape()[0] == added.shape()[0] &&
+           past->shape()[1] == added.shape()[1] &&
+           past->shape()[3] == added.shape()[3];
+  if (!fits) {
+    auto diagnostic = call.error()
+                      << "expects new keys or values [batch, kv_heads, seq, "
+                         "d], a length per batch and a past that fits, got "
+                      << describe(added);
+    if (past)
+      diagnostic << " and " << describe(*past);
+    return diagnostic;
+  }
+  Shape shape = added.shape();
+  int64_t seq = shape[2], capacity = past ? past->shape()[2] : 0;
+  shape[2] = total;
+  FailureOr<Tensor> result = call.allocate(added.type(), shape);
+  if (failed(result))
+    return failure();
+  size_t row = shape[3] * (added.type().bits / 8);
+  auto copy = [&](int64_t head, int64_t to, const Tensor &from, int64_t size,
+                  int64_t count) {
+    count = std::min(count, total - to);
+    if (count > 0 && row > 0)
+      std::memcpy(result->mutableBytes().data() + (head * total + to) * row,
+                  from.bytes().data() + head * size * row, count * row);
+  };
+  for (int64_t b = 0; b < shape[0]; ++b) {
+    int64_t first = std::max<int64_t>(0, lengths[b] - seq);
+    for (int64_t h = 0; h < shape[1]; ++h) {
+      int64_t head = b * shape[1] + h;
+      if (past)
+        copy(head, 0, *past, capacity, std::min(first, capacity));
+      copy(head, first, added, seq, seq);
+    }
+  }
+  return result;
 }
 
 template <typename T>

@@ -39,6 +39,14 @@ struct AttentionRule {
 FailureOr<Tensor> attend(const Call &call, const Tensor &q, const Tensor &k,
                          const Tensor &v, const AttentionRule &rule);
 
+/// Keys or values of new tokens [batch, kvHeads, seq, d] behind those of the
+/// past [batch, kvHeads, capacity, d], which may be null: sequence b has
+/// lengths[b] of them afterwards. The result holds `total` per sequence, zeros
+/// where there is none; what does not fit is left out.
+FailureOr<Tensor> appendTokens(const Call &call, const Tensor *past,
+                               const Tensor &added, ArrayRef<int64_t> lengths,
+                               int64_t total);
+
 /// Rotates the first r elements of each head of x [batch, heads, seq, d] by
 /// position. cos and sin are [batch or 1, seq, r], or r / 2 wide if
 /// `halfTables`, in which case both elements of a pair share an entry. Pairs
@@ -46,6 +54,28 @@ FailureOr<Tensor> attend(const Call &call, const Tensor &q, const Tensor &k,
 FailureOr<Tensor> rotateHeads(const Call &call, const Tensor &x,
                               const Tensor &cos, const Tensor &sin,
                               bool interleaved, bool halfTables);
+
+// What attention operators share.
+
+/// [batch, seq, heads * d] to [batch, heads, seq, d], and back.
+FailureOr<Tensor> splitHeads(const Call &call, const Tensor &x, int64_t heads);
+FailureOr<Tensor> joinHeads(const Call &call, const Tensor &x);
+/// past and x joined along dimension 2; past may be null.
+FailureOr<Tensor> appendKeys(const Call &call, const Tensor *past,
+                             const Tensor &x);
+/// Mask as bias: false becomes `hidden`; the last dimension padded to `total`
+/// as not to be seen.
+FailureOr<Tensor> maskBias(const Call &call, const Tensor &mask, int64_t total,
+                           double hidden);
+/// Rows of cos or sin for each position, [batch or 1, seq, r / 2].
+FailureOr<Tensor> tableRows(const Call &call, const Tensor &table,
+                            const Tensor *positions, int64_t seq);
+/// x of rank 3 or 4 rotated by tables of half the rotated width; positions may
+/// be null.
+FailureOr<Tensor> rotaryEmbedding(const NodeCall &call, const Tensor &x,
+                                  const Tensor &cosTable,
+                                  const Tensor &sinTable,
+                                  const Tensor *positions);
 
 } // namespace nibble::reference
 

@@ -107,13 +107,21 @@ using NodeTable = llvm::StringMap<NodeEntry>;
 
 void addElementwiseNodes(NodeTable &table);
 void addUnaryNodes(NodeTable &table);
+void addBitNodes(NodeTable &table);
+void addConversionNodes(NodeTable &table);
 void addShapeNodes(NodeTable &table);
 void addMovementNodes(NodeTable &table);
+void addSliceNodes(NodeTable &table);
 void addIndexingNodes(NodeTable &table);
+void addSelectionNodes(NodeTable &table);
 void addReductionNodes(NodeTable &table);
 void addProductNodes(NodeTable &table);
+void addIntegerProductNodes(NodeTable &table);
 void addNormalizationNodes(NodeTable &table);
+void addChannelNormNodes(NodeTable &table);
 void addAttentionNodes(NodeTable &table);
+void addMicrosoftAttentionNodes(NodeTable &table);
+void addStateSpaceNodes(NodeTable &table);
 void addQuantizationNodes(NodeTable &table);
 void addControlFlowNodes(NodeTable &table);
 
@@ -122,6 +130,7 @@ using OpFunction = Results (*)(const Call &);
 /// Keys: op names with dialect.
 using OpTable = llvm::StringMap<OpFunction>;
 void addQModelOps(OpTable &table);
+void addQuantizedForms(OpTable &table);
 void addQKernelOps(OpTable &table);
 
 /// The operator's entry, or null.

@@ -5,9 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// ONNX operators whose operands say which elements go where: gathers, scatters,
-// selections. Negative indices count from the end; others outside of a tensor
-// are errors.
+// ONNX operators whose operands say which elements go where: gathers and
+// scatters. Negative indices count from the end; others outside of a tensor are
+// errors.
 //
 //===----------------------------------------------------------------------===//
 
@@ -78,16 +78,13 @@ static Results gatherNode(const NodeCall &call) {
   return single(gather(call, call[0], call[1], *axis));
 }
 
-/// Copies element `from` of `x` to element `to` of `y`, bit for bit.
-static void copyElement(const Tensor &x, uint64_t from, std::byte *y,
-                        uint64_t to) {
+void copyElement(const Tensor &x, uint64_t from, std::byte *y, uint64_t to) {
   size_t width = x.type().bits / 8;
   std::memcpy(y + to * width, x.bytes().data() + from * width, width);
 }
 
-/// Splits a row-major position in `shape` into an index per dimension.
-static void splitPosition(uint64_t position, ArrayRef<int64_t> shape,
-                          llvm::SmallVectorImpl<int64_t> &index) {
+void splitPosition(uint64_t position, ArrayRef<int64_t> shape,
+                   llvm::SmallVectorImpl<int64_t> &index) {
   index.assign(shape.size(), 0);
   for (size_t d = shape.size(); d-- > 0;) {
     index[d] = position % shape[d];
@@ -218,10 +215,11 @@ static LogicalResult combine(const NodeCall &call, Tensor &target, uint64_t to,
       return old + value;
     if (reduction == "mul")
       return old * value;
+    // NaN on either side stays.
     if (reduction == "max")
-      return std::max(old, value);
+      return value != value || value > old ? value : old;
     if (reduction == "min")
-      return std::min(old, value);
+      return value != value || value < old ? value : old;
     return std::nullopt;
   };
   if (target.type().isFloat()) {
@@ -291,103 +289,6 @@ static Results scatterNd(const NodeCall &call) {
   return single(cast(result, call[0].type()));
 }
 
-//===----------------------------------------------------------------------===//
-// NonZero, OneHot, TopK
-//===----------------------------------------------------------------------===//
-
-static Results nonZero(const NodeCall &call) {
-  const Tensor &x = call[0];
-  std::vector<uint64_t> found;
-  for (uint64_t i = 0; i < x.size(); ++i)
-    if (x.numberAt(i) != 0)
-      found.push_back(i);
-  Tensor result =
-      Tensor::allocate(ElementType::signedInt(64),
-                       {x.rank(), static_cast<int64_t>(found.size())});
-  std::span<int64_t> target = result.asMutable<int64_t>();
-  llvm::SmallVector<int64_t> position;
-  for (size_t i = 0; i < found.size(); ++i) {
-    splitPosition(found[i], x.shape(), position);
-    for (size_t d = 0; d < position.size(); ++d)
-      target[d * found.size() + i] = position[d];
-  }
-  return single(result);
-}
-
-static Results oneHot(const NodeCall &call) {
-  const Tensor &indices = call[0], &depthTensor = call[1];
-  Tensor values = withBytes(call[2]);
-  if (depthTensor.size() != 1 || values.size() != 2)
-    return call.error() << "expects one depth and two values, got "
-                        << describe(depthTensor) << " and " << describe(values);
-  int64_t depth = static_cast<int64_t>(depthTensor.numberAt(0));
-  FailureOr<int64_t> axis =
-      call.axis(call.intAttribute("axis", -1), indices.rank() + 1);
-  if (failed(axis))
-    return failure();
-  Shape shape = indices.shape();
-  shape.insert(shape.begin() + *axis, depth);
-  FailureOr<Tensor> result = call.allocate(values.type(), shape);
-  if (failed(result))
-    return failure();
-  int64_t inner = productOf(indices.shape(), *axis);
-  std::byte *target = result->mutableBytes().data();
-  for (uint64_t i = 0; i < result->size(); ++i)
-    copyElement(values, 0, target, i);
-  for (uint64_t i = 0; i < indices.size(); ++i) {
-    int64_t index = static_cast<int64_t>(indices.numberAt(i));
-    if (index < -depth || index >= depth)
-      continue; // all values are "off" then
-    index += index < 0 ? depth : 0;
-    int64_t outer = i / inner;
-    copyElement(values, 1, target, (outer * depth + index) * inner + i % inner);
-  }
-  return single(cast(*result, call[2].type()));
-}
-
-static Results topK(const NodeCall &call) {
-  const Tensor &x = call[0];
-  FailureOr<int64_t> axis = call.axis(call.intAttribute("axis", -1), x.rank());
-  auto given = call.integersOf(1, "k");
-  if (failed(axis) || failed(given))
-    return failure();
-  int64_t k = *given && (*given)->size() == 1 ? (**given)[0]
-                                              : call.intAttribute("k", -1);
-  int64_t size = x.shape()[*axis];
-  if (k < 0 || k > size)
-    return call.error() << "expects k in [0, " << size << "], got " << k;
-  bool largest = call.intAttribute("largest", 1);
-  Shape shape = x.shape();
-  shape[*axis] = k;
-  Tensor values = Tensor::allocate(withBytes(x).type(), shape);
-  Tensor indices = Tensor::allocate(ElementType::signedInt(64), shape);
-  Tensor bytes = withBytes(x), wide = widen(x);
-  int64_t inner = productOf(shape, *axis + 1);
-  std::vector<int64_t> order(size);
-  dispatch(wide.type(), [&](auto zero) {
-    using T = decltype(zero);
-    std::span<const T> source = wide.as<T>();
-    for (int64_t o = 0; o < productOf(shape, 0, *axis); ++o)
-      for (int64_t i = 0; i < inner; ++i) {
-        auto at = [&](int64_t j) { return (o * size + j) * inner + i; };
-        std::iota(order.begin(), order.end(), 0);
-        // Equal elements: the lower index first. NaN counts as the largest.
-        std::stable_sort(order.begin(), order.end(), [&](int64_t l, int64_t r) {
-          T a = source[at(l)], b = source[at(r)];
-          if (!largest)
-            std::swap(a, b);
-          return a != a ? b == b : a > b;
-        });
-        for (int64_t j = 0; j < k; ++j) {
-          int64_t to = (o * k + j) * inner + i;
-          copyElement(bytes, at(order[j]), values.mutableBytes().data(), to);
-          indices.setIntegerAt(to, order[j]);
-        }
-      }
-  });
-  return std::vector<Tensor>{cast(values, x.type()), indices};
-}
-
 void addIndexingNodes(NodeTable &table) {
   table["Gather"] = {gatherNode, 2};
   table["GatherElements"] = {gatherElements, 2};
@@ -395,9 +296,6 @@ void addIndexingNodes(NodeTable &table) {
   table["ScatterElements"] = {scatterElements, 3};
   table["Scatter"] = {scatterElements, 3};
   table["ScatterND"] = {scatterNd, 3};
-  table["NonZero"] = {nonZero, 1};
-  table["OneHot"] = {oneHot, 3};
-  table["TopK"] = {topK, 1};
 }
 
 } // namespace nibble::reference

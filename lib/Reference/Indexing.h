@@ -5,7 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Gather is also what the embedding ops are.
+// Gather is also what the embedding ops are; the rest is for the files of
+// operators that move single elements.
 //
 //===----------------------------------------------------------------------===//
 
@@ -19,6 +20,13 @@ namespace nibble::reference {
 /// ONNX Gather along the (normalized) `axis`.
 FailureOr<Tensor> gather(const Call &call, const Tensor &x,
                          const Tensor &indices, int64_t axis);
+
+/// Copies element `from` of `x` to element `to` of `y`, bit for bit. Elements
+/// have at least a byte.
+void copyElement(const Tensor &x, uint64_t from, std::byte *y, uint64_t to);
+/// Splits a row-major position in `shape` into an index per dimension.
+void splitPosition(uint64_t position, ArrayRef<int64_t> shape,
+                   llvm::SmallVectorImpl<int64_t> &index);
 
 } // namespace nibble::reference
 

@@ -36,14 +36,22 @@ static const NodeTable &nodeTable() {
   static const NodeTable table = [] {
     NodeTable nodes;
     addElementwiseNodes(nodes);
+    addBitNodes(nodes);
+    addConversionNodes(nodes);
     addUnaryNodes(nodes);
     addShapeNodes(nodes);
     addMovementNodes(nodes);
+    addSliceNodes(nodes);
     addIndexingNodes(nodes);
+    addSelectionNodes(nodes);
     addReductionNodes(nodes);
     addProductNodes(nodes);
+    addIntegerProductNodes(nodes);
     addNormalizationNodes(nodes);
+    addChannelNormNodes(nodes);
     addAttentionNodes(nodes);
+    addMicrosoftAttentionNodes(nodes);
+    addStateSpaceNodes(nodes);
     addQuantizationNodes(nodes);
     addControlFlowNodes(nodes);
     return nodes;
@@ -55,6 +63,7 @@ static const OpTable &opTable() {
   static const OpTable table = [] {
     OpTable ops;
     addQModelOps(ops);
+    addQuantizedForms(ops);
     addQKernelOps(ops);
     return ops;
   }();
@@ -297,24 +306,31 @@ namespace {
 /// Runs one block; see runBlock.
 class BlockRun {
 public:
-  BlockRun(Block &block, const DimValues &dims, const Observer &observer,
-           const OuterValues &outer)
-      : block(block), dims(dims), observer(observer), outer(outer) {}
+  BlockRun(Block &block, const DimValues &dims, const OuterValues &outer)
+      : block(block), dims(dims), outer(outer), next(&block.front()) {}
 
-  Results run(ArrayRef<const Tensor *> arguments);
+  /// Gives the block's arguments their values; absent ones are null.
+  LogicalResult bind(ArrayRef<const Tensor *> arguments);
+  /// Runs the ops before `stop`, an op of the block that has not run.
+  LogicalResult runTo(Operation *stop, const Observer &observer);
+  /// Takes `results` for those of the next op.
+  void supply(MutableArrayRef<Tensor> results);
+  /// The operands of the next op.
+  Results operands() const;
+
+  Block &block;
+  DenseMap<Value, Tensor> values; ///< those that are still needed
 
 private:
   const Tensor *find(Value value) const;
   /// Which values are used for the last time by which op of the block.
   void findDeaths();
-  Results runOp(Operation &op);
-  Results runSubgraph(Region &region, ArrayRef<const Tensor *> arguments);
+  Results runOp(Operation &op, ArrayRef<const Tensor *> operands,
+                const Observer &observer);
 
-  Block &block;
   const DimValues &dims;
-  const Observer &observer;
   const OuterValues &outer;
-  DenseMap<Value, Tensor> values;
+  Operation *next;
   DenseMap<Operation *, SmallVector<Value, 2>> deaths;
 };
 } // namespace
@@ -344,19 +360,8 @@ void BlockRun::findDeaths() {
       note(result);
 }
 
-Results BlockRun::runSubgraph(Region &region,
-                              ArrayRef<const Tensor *> arguments) {
-  if (!region.hasOneBlock())
-    return region.getParentOp()->emitOpError()
-           << "expects a subgraph of one block";
-  return runBlock(region.front(), arguments, dims, observer,
-                  [&](Value value) { return find(value); });
-}
-
-Results BlockRun::runOp(Operation &op) {
-  SmallVector<const Tensor *> operands;
-  for (Value operand : op.getOperands())
-    operands.push_back(find(operand));
+Results BlockRun::runOp(Operation &op, ArrayRef<const Tensor *> operands,
+                        const Observer &observer) {
   if (auto call = dyn_cast<func::CallOp>(op)) {
     auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
         &op, call.getCalleeAttr());
@@ -373,13 +378,16 @@ Results BlockRun::runOp(Operation &op) {
     return runFunction(callee, arguments, dims, observer);
   }
   SubgraphRunner runner = [&](Region &region,
-                              ArrayRef<const Tensor *> arguments) {
-    return runSubgraph(region, arguments);
+                              ArrayRef<const Tensor *> arguments) -> Results {
+    if (!region.hasOneBlock())
+      return op.emitOpError() << "expects a subgraph of one block";
+    return runBlock(region.front(), arguments, dims, observer,
+                    [&](Value value) { return find(value); });
   };
   return evaluateCall({&op, operands, dims, runner});
 }
 
-Results BlockRun::run(ArrayRef<const Tensor *> arguments) {
+LogicalResult BlockRun::bind(ArrayRef<const Tensor *> arguments) {
   if (arguments.size() != block.getNumArguments())
     return block.getParentOp()->emitOpError()
            << "expects " << block.getNumArguments() << " arguments, got "
@@ -388,38 +396,56 @@ Results BlockRun::run(ArrayRef<const Tensor *> arguments) {
     if (tensor)
       values[value] = *tensor;
   findDeaths();
-  for (Operation &op : block) {
-    if (&op == &block.back() && op.getNumResults() == 0) {
-      std::vector<Tensor> results;
-      for (auto [index, operand] : llvm::enumerate(op.getOperands())) {
-        const Tensor *tensor = find(operand);
-        if (!tensor)
-          return op.emitOpError() << "operand #" << index << " has no value";
-        results.push_back(*tensor);
-      }
-      return results;
-    }
-    Results results = runOp(op);
+  return success();
+}
+
+void BlockRun::supply(MutableArrayRef<Tensor> results) {
+  for (auto [value, tensor] : llvm::zip(next->getResults(), results))
+    if (!value.use_empty() && !isa<NoneType>(value.getType()))
+      values[value] = std::move(tensor);
+  auto dying = deaths.find(next);
+  if (dying != deaths.end())
+    for (Value value : dying->second)
+      values.erase(value);
+  next = next->getNextNode();
+}
+
+LogicalResult BlockRun::runTo(Operation *stop, const Observer &observer) {
+  while (next != stop) {
+    SmallVector<const Tensor *> operands;
+    for (Value operand : next->getOperands())
+      operands.push_back(find(operand));
+    Results results = runOp(*next, operands, observer);
     if (failed(results))
       return failure();
     if (observer)
-      observer(&op, *results);
-    for (auto [value, tensor] : llvm::zip(op.getResults(), *results))
-      if (!value.use_empty() && !isa<NoneType>(value.getType()))
-        values[value] = std::move(tensor);
-    auto dying = deaths.find(&op);
-    if (dying != deaths.end())
-      for (Value value : dying->second)
-        values.erase(value);
+      observer(next, operands, *results);
+    supply(*results);
   }
-  return block.getParentOp()->emitOpError()
-         << "expects a block that ends in a terminator";
+  return success();
+}
+
+Results BlockRun::operands() const {
+  std::vector<Tensor> tensors;
+  for (auto [index, operand] : llvm::enumerate(next->getOperands())) {
+    const Tensor *tensor = find(operand);
+    if (!tensor)
+      return next->emitOpError() << "operand #" << index << " has no value";
+    tensors.push_back(*tensor);
+  }
+  return tensors;
 }
 
 Results reference::runBlock(Block &block, ArrayRef<const Tensor *> arguments,
                             const DimValues &dims, const Observer &observer,
                             const OuterValues &outer) {
-  return BlockRun(block, dims, observer, outer).run(arguments);
+  if (block.empty() || block.back().getNumResults() != 0)
+    return block.getParentOp()->emitOpError()
+           << "expects a block that ends in a terminator";
+  BlockRun run(block, dims, outer);
+  if (failed(run.bind(arguments)) || failed(run.runTo(&block.back(), observer)))
+    return failure();
+  return run.operands();
 }
 
 /// `onnx.name` of an argument or result, or its position.
@@ -474,28 +500,92 @@ static LogicalResult bindDims(func::FuncOp function, ArrayRef<Tensor> arguments,
   return success();
 }
 
-static FailureOr<std::vector<Tensor>> runFunction(func::FuncOp function,
-                                                  ArrayRef<Tensor> arguments,
-                                                  const DimValues &callerDims,
-                                                  const Observer &observer) {
+/// Checks the arguments and solves for the dimensions of a run.
+static LogicalResult prepare(func::FuncOp function, ArrayRef<Tensor> arguments,
+                             const DimValues &callerDims, DimValues &dims,
+                             SmallVectorImpl<const Tensor *> &pointers) {
   if (function.isExternal() || !llvm::hasSingleElement(function.getBody()))
     return emitError(function.getLoc()) << "expects a function with one block";
   if (arguments.size() != function.getNumArguments())
     return emitError(function.getLoc())
            << "expects " << function.getNumArguments() << " arguments, got "
            << arguments.size();
-  SmallVector<const Tensor *> pointers;
   for (auto [index, tensor] : llvm::enumerate(arguments)) {
     if (failed(checkArgument(function, index, tensor)))
       return failure();
     pointers.push_back(&tensor);
   }
-  DimValues dims;
   if (failed(bindDims(function, arguments, dims)))
     return failure();
   // Symbols that no argument determines mean what they mean to the caller.
   dims.insert(callerDims.begin(), callerDims.end());
+  return success();
+}
+
+static FailureOr<std::vector<Tensor>> runFunction(func::FuncOp function,
+                                                  ArrayRef<Tensor> arguments,
+                                                  const DimValues &callerDims,
+                                                  const Observer &observer) {
+  SmallVector<const Tensor *> pointers;
+  DimValues dims;
+  if (failed(prepare(function, arguments, callerDims, dims, pointers)))
+    return failure();
   return runBlock(function.front(), pointers, dims, observer);
+}
+
+//===----------------------------------------------------------------------===//
+// Runs in pieces
+//===----------------------------------------------------------------------===//
+
+struct FunctionRun::State {
+  State(Block &block, DimValues given)
+      : dims(std::move(given)), run(block, dims, noOuter) {}
+  DimValues dims;
+  OuterValues noOuter;
+  BlockRun run;
+};
+
+FunctionRun::FunctionRun(std::unique_ptr<State> state)
+    : state(std::move(state)) {}
+FunctionRun::FunctionRun(FunctionRun &&) = default;
+FunctionRun &FunctionRun::operator=(FunctionRun &&) = default;
+FunctionRun::~FunctionRun() = default;
+
+FailureOr<FunctionRun> FunctionRun::start(func::FuncOp function,
+                                          ArrayRef<Tensor> arguments,
+                                          const DimValues &callerDims) {
+  SmallVector<const Tensor *> pointers;
+  DimValues dims;
+  if (failed(prepare(function, arguments, callerDims, dims, pointers)))
+    return failure();
+  auto state = std::make_unique<State>(function.front(), std::move(dims));
+  if (failed(state->run.bind(pointers)))
+    return failure();
+  return FunctionRun(std::move(state));
+}
+
+LogicalResult FunctionRun::runTo(Operation *stop, const Observer &observer) {
+  return state->run.runTo(stop, observer);
+}
+
+FailureOr<std::vector<Tensor>> FunctionRun::operands() const {
+  return state->run.operands();
+}
+
+void FunctionRun::supply(std::vector<Tensor> results) {
+  state->run.supply(results);
+}
+
+const DimValues &FunctionRun::dims() const { return state->dims; }
+
+Status FunctionRun::moveTo(SpillFile &spill) {
+  for (auto &[value, tensor] : state->run.values) {
+    Expected<Tensor> kept = spill.keep(tensor);
+    if (!kept)
+      return kept.status();
+    tensor = kept.take();
+  }
+  return Status::success();
 }
 
 /// Fails if a call leads back to a function in `active`: it would never end.
@@ -512,6 +602,26 @@ static LogicalResult checkCalls(func::FuncOp function,
   return failure(walked.wasInterrupted());
 }
 
+FailureOr<std::vector<Tensor>> nibble::argumentsOf(func::FuncOp function,
+                                                   const NamedTensors &inputs) {
+  std::vector<Tensor> arguments;
+  SmallVector<std::string> missing;
+  for (unsigned i = 0; i < function.getNumArguments(); ++i) {
+    std::string name = argumentName(function, i);
+    auto type = dyn_cast<ShapedType>(function.getArgument(i).getType());
+    auto element = type ? fromMlirType(type.getElementType()) : std::nullopt;
+    if (const Tensor *tensor = find(inputs, name))
+      arguments.push_back(element ? fromNumpy(*tensor, *element) : *tensor);
+    else
+      missing.push_back("'" + name + "'");
+  }
+  if (!missing.empty())
+    return emitError(function.getLoc())
+           << "expects inputs " << llvm::join(missing, ", ")
+           << ", which are not given";
+  return arguments;
+}
+
 FailureOr<NamedTensors> nibble::interpret(ModuleOp module, StringRef entry,
                                           const NamedTensors &inputs,
                                           const Observer &observer) {
@@ -525,20 +635,10 @@ FailureOr<NamedTensors> nibble::interpret(ModuleOp module, StringRef entry,
   llvm::SetVector<Operation *> active;
   if (failed(checkCalls(function, active)))
     return failure();
-  std::vector<Tensor> arguments;
-  SmallVector<std::string> missing;
-  for (unsigned i = 0; i < function.getNumArguments(); ++i) {
-    std::string name = argumentName(function, i);
-    if (const Tensor *tensor = find(inputs, name))
-      arguments.push_back(*tensor);
-    else
-      missing.push_back("'" + name + "'");
-  }
-  if (!missing.empty())
-    return emitError(function.getLoc())
-           << "expects inputs " << llvm::join(missing, ", ")
-           << ", which are not given";
-  auto results = runFunction(function, arguments, {}, observer);
+  FailureOr<std::vector<Tensor>> arguments = argumentsOf(function, inputs);
+  if (failed(arguments))
+    return failure();
+  auto results = runFunction(function, *arguments, {}, observer);
   if (failed(results))
     return failure();
   NamedTensors outputs;

@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 //
 // ONNX operators that copy elements to places which do not depend on data:
-// slices, concatenation, transposition, padding.
+// transposition, repetition, padding, blocks that change places.
 //
 //===----------------------------------------------------------------------===//
 
@@ -75,148 +75,6 @@ static Results tile(const NodeCall &call) {
   if (failed(result))
     return failure();
   return single(result->reshaped(shape), x.type());
-}
-
-//===----------------------------------------------------------------------===//
-// Slice, Split, Concat
-//===----------------------------------------------------------------------===//
-
-static Results slice(const NodeCall &call) {
-  const Tensor &x = call[0];
-  auto starts = call.integersOf(1, "starts"), ends = call.integersOf(2, "ends"),
-       axes = call.integersOf(3, "axes"), steps = call.integersOf(4, "steps");
-  if (failed(starts) || failed(ends) || failed(axes) || failed(steps))
-    return failure();
-  if (!*starts || !*ends)
-    return call.error() << "expects starts and ends";
-  size_t count = (*starts)->size();
-  if ((*ends)->size() != count || (*axes && (*axes)->size() != count) ||
-      (*steps && (*steps)->size() != count) ||
-      (!*axes && static_cast<int64_t>(count) > x.rank()))
-    return call.error() << "expects starts, ends, axes and steps of one length";
-  Shape shape = x.shape(), strides = rowMajorStrides(shape);
-  int64_t offset = 0;
-  llvm::SmallVector<bool> seen(x.rank(), false);
-  for (size_t i = 0; i < count; ++i) {
-    FailureOr<int64_t> axis =
-        call.axis(*axes ? (**axes)[i] : static_cast<int64_t>(i), x.rank());
-    if (failed(axis))
-      return failure();
-    if (seen[*axis])
-      return call.error() << "slices dimension " << *axis << " twice";
-    seen[*axis] = true;
-    int64_t step = *steps ? (**steps)[i] : 1, dim = x.shape()[*axis];
-    if (step == 0 || step == INT64_MIN)
-      return call.error() << "expects a step that is not " << step;
-    // Ends may be INT64_MAX or INT64_MIN, meaning "to the end".
-    auto clamp = [&](int64_t bound, int64_t low, int64_t high) {
-      return std::clamp(bound < 0 ? bound + dim : bound, low, high);
-    };
-    int64_t start, end, length;
-    if (step > 0) {
-      start = clamp((**starts)[i], 0, dim);
-      end = clamp((**ends)[i], 0, dim);
-      length = end > start ? (end - start - 1) / step + 1 : 0;
-    } else {
-      start = clamp((**starts)[i], 0, dim - 1);
-      end = clamp((**ends)[i], -1, dim - 1);
-      length = start > end ? (start - end - 1) / -step + 1 : 0;
-    }
-    if (dim == 0)
-      length = 0;
-    offset += length > 0 ? start * strides[*axis] : 0;
-    strides[*axis] *= step;
-    shape[*axis] = length;
-  }
-  return single(copyStrided(call, withBytes(x), shape, strides, offset),
-                x.type());
-}
-
-static Results split(const NodeCall &call) {
-  const Tensor &x = call[0];
-  FailureOr<int64_t> axis = call.axis(call.intAttribute("axis", 0), x.rank());
-  auto given = call.integersOf(1, "split");
-  if (failed(axis) || failed(given))
-    return failure();
-  int64_t dim = x.shape()[*axis], parts = call.op->getNumResults();
-  if (parts == 0)
-    return std::vector<Tensor>();
-  llvm::SmallVector<int64_t> sizes;
-  if (*given) {
-    sizes = **given;
-  } else {
-    // Equal parts, the last one smaller.
-    int64_t size = (dim + parts - 1) / parts;
-    for (int64_t i = 0; i < parts; ++i)
-      sizes.push_back(std::max<int64_t>(0, std::min(size, dim - i * size)));
-  }
-  int64_t sum = 0;
-  for (int64_t size : sizes) {
-    if (size < 0 || size > dim - sum)
-      return call.error() << "expects sizes that add up to " << dim;
-    sum += size;
-  }
-  if (sum != dim || static_cast<int64_t>(sizes.size()) != parts)
-    return call.error() << "expects " << parts << " sizes that add up to "
-                        << dim << ", got " << sizes.size() << " that add up to "
-                        << sum;
-  Tensor bytes = withBytes(x);
-  Shape strides = rowMajorStrides(x.shape());
-  std::vector<Tensor> results;
-  int64_t position = 0;
-  for (int64_t size : sizes) {
-    Shape shape = x.shape();
-    shape[*axis] = size;
-    FailureOr<Tensor> part =
-        copyStrided(call, bytes, shape, strides, position * strides[*axis]);
-    if (failed(part))
-      return failure();
-    results.push_back(cast(*part, x.type()));
-    position += size;
-  }
-  return results;
-}
-
-static Results concat(const NodeCall &call) {
-  const Tensor &first = call[0];
-  if (!call.hasAttribute("axis"))
-    return call.error() << "expects 'axis'";
-  FailureOr<int64_t> axis =
-      call.axis(call.intAttribute("axis", 0), first.rank());
-  if (failed(axis))
-    return failure();
-  Shape shape = first.shape();
-  shape[*axis] = 0;
-  std::vector<Tensor> parts;
-  for (size_t i = 0; i < call.operands.size(); ++i) {
-    const Tensor *part = call.operand(i);
-    if (!part)
-      return call.error() << "expects operand #" << i << " to be present";
-    bool fits = part->type() == first.type() && part->rank() == first.rank();
-    for (int64_t d = 0; fits && d < first.rank(); ++d)
-      fits = d == *axis || part->shape()[d] == shape[d];
-    if (!fits)
-      return call.error() << "expects operands that differ in dimension "
-                          << *axis << " only, got " << describe(first)
-                          << " and " << describe(*part);
-    shape[*axis] += part->shape()[*axis];
-    parts.push_back(withBytes(*part));
-  }
-  FailureOr<Tensor> result = call.allocate(parts[0].type(), shape);
-  if (failed(result))
-    return failure();
-  size_t outer = productOf(shape, 0, *axis);
-  size_t bytesPerRow = productOf(shape, *axis) * (result->type().bits / 8),
-         position = 0;
-  std::byte *target = result->mutableBytes().data();
-  for (const Tensor &part : parts) {
-    size_t bytes = outer ? part.bytes().size() / outer : 0;
-    for (size_t i = 0; i < outer && bytes; ++i)
-      std::memcpy(target + i * bytesPerRow + position,
-                  part.bytes().data() + i * bytes, bytes);
-    position += bytes;
-  }
-  return single(*result, first.type());
 }
 
 //===----------------------------------------------------------------------===//
@@ -335,15 +193,93 @@ static Results trilu(const NodeCall &call) {
   return single(result, x.type());
 }
 
+//===----------------------------------------------------------------------===//
+// DepthToSpace, SpaceToDepth, ReverseSequence
+//===----------------------------------------------------------------------===//
+
+/// `x` split into dimensions `split`, permuted, and read as `shape`.
+static Results splitAndPermute(const Call &call, const Tensor &x, Shape split,
+                               ArrayRef<int64_t> permutation, Shape shape) {
+  FailureOr<Tensor> moved =
+      transpose(call, withBytes(x).reshaped(std::move(split)), permutation);
+  if (failed(moved))
+    return failure();
+  return single(moved->reshaped(std::move(shape)), x.type());
+}
+
+static Results depthToSpace(const NodeCall &call) {
+  const Tensor &x = call[0];
+  int64_t block = call.intAttribute("blocksize", 0);
+  if (x.rank() != 4 || block < 1 || block > INT32_MAX ||
+      x.shape()[1] % (block * block) != 0)
+    return call.error() << "expects [batch, depth, height, width] with "
+                           "'blocksize' squared dividing the depth, got "
+                        << describe(x) << " and " << block;
+  int64_t n = x.shape()[0], depth = x.shape()[1] / (block * block),
+          h = x.shape()[2], w = x.shape()[3];
+  Shape shape = {n, depth, h * block, w * block};
+  if (call.node.stringAttribute("mode", "DCR") == "CRD")
+    return splitAndPermute(call, x, {n, depth, block, block, h, w},
+                           {0, 1, 4, 2, 5, 3}, shape);
+  return splitAndPermute(call, x, {n, block, block, depth, h, w},
+                         {0, 3, 4, 1, 5, 2}, shape);
+}
+
+static Results spaceToDepth(const NodeCall &call) {
+  const Tensor &x = call[0];
+  int64_t block = call.intAttribute("blocksize", 0);
+  if (x.rank() != 4 || block < 1 || block > INT32_MAX ||
+      x.shape()[2] % block != 0 || x.shape()[3] % block != 0)
+    return call.error() << "expects [batch, depth, height, width] with "
+                           "'blocksize' dividing height and width, got "
+                        << describe(x) << " and " << block;
+  int64_t n = x.shape()[0], depth = x.shape()[1], h = x.shape()[2] / block,
+          w = x.shape()[3] / block;
+  return splitAndPermute(call, x, {n, depth, h, block, w, block},
+                         {0, 3, 5, 1, 2, 4}, {n, depth * block * block, h, w});
+}
+
+static Results reverseSequence(const NodeCall &call) {
+  const Tensor &x = call[0];
+  int64_t time = call.intAttribute("time_axis", 0),
+          batch = call.intAttribute("batch_axis", 1);
+  auto lengths = call.integers(1);
+  if (failed(lengths))
+    return failure();
+  if (x.rank() < 2 || time + batch != 1 || time * batch != 0 ||
+      static_cast<int64_t>(lengths->size()) != x.shape()[batch])
+    return call.error() << "expects time and batch as the first two dimensions "
+                           "of "
+                        << describe(x) << ", and a length per sequence, got "
+                        << lengths->size();
+  for (int64_t length : *lengths)
+    if (length < 0 || length > x.shape()[time])
+      return call.error() << "expects lengths of up to " << x.shape()[time]
+                          << ", got " << length;
+  Tensor source = withBytes(x), result = source.clone();
+  Shape strides = rowMajorStrides(x.shape());
+  size_t width = source.type().bits / 8;
+  size_t block = productOf(x.shape(), 2) * width;
+  std::byte *target = result.mutableBytes().data();
+  for (int64_t b = 0; block > 0 && b < x.shape()[batch]; ++b)
+    for (int64_t t = 0; t < (*lengths)[b]; ++t) {
+      int64_t row = b * strides[batch], to = row + t * strides[time],
+              from = row + ((*lengths)[b] - 1 - t) * strides[time];
+      std::memcpy(target + to * width, source.bytes().data() + from * width,
+                  block);
+    }
+  return single(result, x.type());
+}
+
 void addMovementNodes(NodeTable &table) {
   table["Transpose"] = {transposeNode, 1};
   table["Expand"] = {expandNode, 2};
   table["Tile"] = {tile, 2};
-  table["Slice"] = {slice, 1};
-  table["Split"] = {split, 1};
-  table["Concat"] = {concat, 1};
   table["Pad"] = {pad, 1};
   table["Trilu"] = {trilu, 1};
+  table["DepthToSpace"] = {depthToSpace, 1};
+  table["SpaceToDepth"] = {spaceToDepth, 1};
+  table["ReverseSequence"] = {reverseSequence, 2};
 }
 
 } // namespace nibble::reference

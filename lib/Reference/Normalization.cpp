@@ -186,7 +186,7 @@ void addNormalizationNodes(NodeTable &table) {
   table["com.microsoft.SkipLayerNormalization"] = {skipNorm<true>, 3};
   table["com.microsoft.SkipSimplifiedLayerNormalization"] = {skipNorm<false>,
                                                              3};
-  table["com.microsoft.EmbedLayerNormalization"] = {embedLayerNorm, 3};
+  table["com.microsoft.EmbedLayerNormalization"] = {embedLayerNorm, 1};
 }
 
 } // namespace nibble::reference

@@ -5,14 +5,16 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// See Products.h. The ONNX operators that are products of matrices: MatMul,
-// Gemm, MatMulInteger, Einsum.
+// See Products.h. The ONNX operators that are products of float matrices:
+// MatMul, Gemm, Einsum.
 //
 //===----------------------------------------------------------------------===//
 
 #include "Products.h"
 
 #include "Elementwise.h"
+
+#include "nibble/dialects/Onnx/Einsum.h"
 
 #include "llvm/ADT/StringExtras.h"
 
@@ -134,14 +136,15 @@ FailureOr<Tensor> matmul(const Call &call, const Tensor &a, const Tensor &b) {
 
 FailureOr<Tensor> linear(const Call &call, const Tensor &x,
                          const Tensor &weight, const Tensor *bias) {
-  if (x.rank() < 1 || weight.rank() != 2 || x.type() != weight.type() ||
-      x.shape().back() != weight.shape()[1])
-    return call.error() << "expects [..., in] and [out, in] of one type, got "
+  if (x.rank() < 1 || weight.rank() != 2 || !x.type().isFloat() ||
+      !weight.type().isFloat() || x.shape().back() != weight.shape()[1])
+    return call.error() << "expects floats [..., in] and [out, in], got "
                         << describe(x) << " and " << describe(weight);
   int64_t in = weight.shape()[1], out = weight.shape()[0];
   Shape shape = x.shape();
   shape.back() = out;
-  Tensor input = widen(x), matrix = widen(weight);
+  // A weight may be stored in fewer bits than x has.
+  Tensor input = widen(x), matrix = cast(weight, input.type());
   FailureOr<Tensor> result = call.allocate(input.type(), shape);
   if (failed(result))
     return failure();
@@ -159,7 +162,7 @@ FailureOr<Tensor> linear(const Call &call, const Tensor &x,
     run(float());
   if (!bias)
     return narrow(*result, x.type());
-  FailureOr<Tensor> sum = add(call, *result, widen(*bias));
+  FailureOr<Tensor> sum = add(call, *result, cast(*bias, input.type()));
   if (failed(sum))
     return failure();
   return narrow(*sum, x.type());
@@ -180,6 +183,35 @@ static FailureOr<Tensor> scaleBy(const Call &call, const Tensor &tensor,
   Tensor scalar = Tensor::allocate(tensor.type(), {});
   scalar.setNumberAt(0, factor);
   return multiply(call, tensor, scalar);
+}
+
+/// com.microsoft: alpha op(A) op(B), op a transpose of the last two dimensions.
+static Results fusedMatmul(const NodeCall &call) {
+  if (call.intAttribute("transBatchA", 0) ||
+      call.intAttribute("transBatchB", 0))
+    return call.error() << "has no reference with transposed batches";
+  auto operand = [&](size_t index, llvm::StringRef name) -> FailureOr<Tensor> {
+    const Tensor &x = call[index];
+    if (!call.intAttribute(name, 0) || x.rank() < 2)
+      return x;
+    llvm::SmallVector<int64_t> order(x.rank());
+    for (int64_t i = 0; i < x.rank(); ++i)
+      order[i] = i;
+    std::swap(order[x.rank() - 1], order[x.rank() - 2]);
+    return transpose(call, x, order);
+  };
+  FailureOr<Tensor> a = operand(0, "transA"), b = operand(1, "transB");
+  if (failed(a) || failed(b))
+    return failure();
+  FailureOr<Tensor> y = matmul(call, *a, *b);
+  if (failed(y))
+    return failure();
+  Tensor alpha = Tensor::allocate(y->type(), {});
+  alpha.setNumberAt(0, call.floatAttribute("alpha", 1));
+  y = multiply(call, *y, alpha);
+  if (failed(y))
+    return failure();
+  return std::vector<Tensor>{*y};
 }
 
 static Results gemm(const NodeCall &call) {
@@ -216,120 +248,42 @@ static Results gemm(const NodeCall &call) {
   return std::vector<Tensor>{narrow(*product, call[0].type())};
 }
 
-/// A x B with the zero points taken off; those of A per row, of B per column.
-static Results matmulInteger(const NodeCall &call) {
-  Tensor matrices[2];
-  for (int i : {0, 1}) {
-    if (call[i].type().isFloat())
-      return call.error() << "expects integers, got " << describe(call[i]);
-    matrices[i] = cast(call[i], ElementType::signedInt(64));
-    const Tensor *zero = call.operand(i + 2);
-    if (!zero)
-      continue;
-    Tensor negated = cast(*zero, ElementType::signedInt(64)).clone();
-    if (negated.size() == 1)
-      negated = negated.reshaped({});
-    else if (i == 0 && negated.rank() == 1)
-      negated = negated.reshaped({static_cast<int64_t>(negated.size()), 1});
-    for (int64_t &value : negated.asMutable<int64_t>())
-      value = -value;
-    Shape shape = matrices[i].shape();
-    FailureOr<Tensor> shifted = add(call, matrices[i], negated);
-    if (failed(shifted))
-      return failure();
-    if (shifted->shape() != shape)
-      return call.error() << "expects a zero point per row or column of "
-                          << describe(call[i]) << ", got " << describe(*zero);
-    matrices[i] = *shifted;
-  }
-  FailureOr<Tensor> product = matmul(call, matrices[0], matrices[1]);
-  if (failed(product))
-    return failure();
-  return std::vector<Tensor>{cast(*product, ElementType::signedInt(32))};
-}
-
 //===----------------------------------------------------------------------===//
 // Einsum
 //===----------------------------------------------------------------------===//
 
-/// The letters of one term, with the dimensions of an ellipsis as digits.
-static std::string expandTerm(std::string term, int64_t rank,
-                              int64_t ellipsisRank) {
-  size_t at = term.find("...");
-  if (at == std::string::npos)
-    return term;
-  int64_t own =
-      rank < 0 ? ellipsisRank : rank - static_cast<int64_t>(term.size() - 3);
-  std::string digits;
-  for (int64_t i = std::max<int64_t>(0, ellipsisRank - own); i < ellipsisRank;
-       ++i)
-    digits += static_cast<char>('0' + i);
-  return term.replace(at, 3, digits);
-}
-
 static Results einsum(const NodeCall &call) {
-  std::string equation;
-  for (char c : call.node.stringAttribute("equation", ""))
-    if (c != ' ')
-      equation += c;
-  size_t arrow = equation.find("->");
-  llvm::SmallVector<llvm::StringRef> parts;
-  llvm::StringRef left = llvm::StringRef(equation).substr(0, arrow);
-  left.split(parts, ',');
-  if (parts.size() != call.operands.size())
-    return call.error() << "expects a term per operand in '" << equation << "'";
-  // Dimensions that an ellipsis stands for, at most nine.
-  int64_t ellipsisRank = 0;
-  for (size_t i = 0; i < parts.size(); ++i) {
+  std::string equation = call.node.stringAttribute("equation", "").str();
+  llvm::SmallVector<int64_t> ranks;
+  for (size_t i = 0; i < call.operands.size(); ++i) {
     if (!call.operand(i))
       return call.error() << "expects operand #" << i << " to be present";
-    if (parts[i].contains("..."))
-      ellipsisRank = std::max<int64_t>(
-          ellipsisRank,
-          call[i].rank() - static_cast<int64_t>(parts[i].size() - 3));
+    ranks.push_back(call[i].rank());
   }
-  if (ellipsisRank > 9)
-    return call.error() << "expects an ellipsis of at most 9 dimensions";
+  FailureOr<onnx::Einsum> parsed =
+      call.take(onnx::parseEinsum(equation, ranks));
+  if (failed(parsed))
+    return failure();
+  const std::vector<std::string> &terms = parsed->inputs;
   std::map<char, int64_t> sizes;
-  std::vector<std::string> terms;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    std::string term = expandTerm(parts[i].str(), call[i].rank(), ellipsisRank);
-    if (static_cast<int64_t>(term.size()) != call[i].rank() ||
-        call[i].type() != call[0].type())
-      return call.error() << "term '" << parts[i] << "' does not describe "
-                          << describe(call[i]);
-    for (size_t d = 0; d < term.size(); ++d) {
-      int64_t &size = sizes.try_emplace(term[d], 1).first->second;
+  for (size_t i = 0; i < terms.size(); ++i) {
+    if (call[i].type() != call[0].type())
+      return call.error() << "expects operands of one type, got "
+                          << describe(call[0]) << " and " << describe(call[i]);
+    for (size_t d = 0; d < terms[i].size(); ++d) {
+      int64_t &size = sizes.try_emplace(terms[i][d], 1).first->second;
       if (size != 1 && call[i].shape()[d] != 1 && size != call[i].shape()[d])
         return call.error()
-               << "index '" << term[d] << "' of '" << equation << "' has sizes "
-               << size << " and " << call[i].shape()[d];
+               << "index '" << terms[i][d] << "' of '" << equation
+               << "' has sizes " << size << " and " << call[i].shape()[d];
       if (size == 1)
         size = call[i].shape()[d];
     }
-    terms.push_back(term);
   }
-  std::string output;
-  if (arrow != std::string::npos) {
-    output = expandTerm(equation.substr(arrow + 2), -1, ellipsisRank);
-  } else {
-    // Implicit: the ellipsis, then letters that occur once, sorted.
-    std::string all = llvm::join(terms, "");
-    for (auto [letter, size] : sizes)
-      if ((letter >= '0' && letter <= '9') || llvm::count(all, letter) == 1)
-        output += letter;
-  }
-  std::string order = output;
   Shape shape, space;
-  for (char letter : output) {
-    if (!sizes.count(letter) || llvm::count(output, letter) != 1)
-      return call.error() << "output index '" << letter << "' of '" << equation
-                          << "' is not an input index used once";
+  for (char letter : parsed->output)
     shape.push_back(sizes[letter]);
-  }
-  for (auto [letter, size] : sizes)
-    if (output.find(letter) == std::string::npos)
-      order += letter;
+  std::string order = parsed->output + parsed->summed;
   for (char letter : order)
     space.push_back(sizes[letter]);
   auto count = elementCount(space);
@@ -379,8 +333,8 @@ static Results einsum(const NodeCall &call) {
 
 void addProductNodes(NodeTable &table) {
   table["MatMul"] = {matmulNode, 2};
+  table["com.microsoft.FusedMatMul"] = {fusedMatmul, 2};
   table["Gemm"] = {gemm, 2};
-  table["MatMulInteger"] = {matmulInteger, 2};
   table["Einsum"] = {einsum, 1};
 }
 

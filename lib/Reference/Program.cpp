@@ -71,16 +71,17 @@ LogicalResult ProgramRun::bindInputs(const NamedTensors &inputs) {
     if (!port)
       return program.emitOpError() << "expects inputs to be #qkernel.port";
     std::string name = port.getName().str();
-    const Tensor *tensor = find(inputs, name);
-    if (!tensor)
+    const Tensor *array = find(inputs, name);
+    if (!array)
       return program.emitOpError()
              << "expects input '" << name << "', which is not given";
     auto element = fromMlirType(port.getElement());
-    if (!element || *element != tensor->type() ||
-        static_cast<int64_t>(port.getDims().size()) != tensor->rank())
+    Tensor tensor = element ? fromNumpy(*array, *element) : *array;
+    if (!element || *element != tensor.type() ||
+        static_cast<int64_t>(port.getDims().size()) != tensor.rank())
       return program.emitOpError()
              << "input '" << name << "' expects rank " << port.getDims().size()
-             << " of " << port.getElement() << ", got " << describe(*tensor);
+             << " of " << port.getElement() << ", got " << describe(tensor);
     std::vector<DimExpr> expressions;
     for (Attribute attribute : port.getDims()) {
       auto text = dyn_cast<StringAttr>(attribute);
@@ -90,8 +91,8 @@ LogicalResult ProgramRun::bindInputs(const NamedTensors &inputs) {
                << "input '" << name << "': " << dim.status().message();
       expressions.push_back(*dim);
     }
-    binder.add("input '" + name + "'", expressions, tensor->shape());
-    inputTensors.push_back(*tensor);
+    binder.add("input '" + name + "'", expressions, tensor.shape());
+    inputTensors.push_back(tensor);
   }
   if (Status status = binder.solve(dims); !status.isOk())
     return program.emitOpError() << status.message();
@@ -266,7 +267,7 @@ LogicalResult ProgramRun::runStep(qkernel::StepOp step) {
       std::memcpy(bytes->data(), value.bytes().data(), bytes->size());
   }
   if (observer)
-    observer(step, *values);
+    observer(step, {}, *values);
   return success();
 }
 

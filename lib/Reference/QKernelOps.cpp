@@ -46,21 +46,48 @@ static FailureOr<Tensor> unpackedWeight(const Call &call,
       *logical, *logicalScales, zeros ? &logicalZeros : nullptr, layout.group));
 }
 
-static Results packedLinear(const Call &call) {
-  auto op = mlir::cast<qkernel::PackedLinearOp>(call.op);
-  size_t next = 2;
+/// linear(x, unpacked weight, bias); operand `next` is the weight, and what
+/// belongs to it follows.
+template <typename Op>
+static Results unpackedLinear(const Call &call, Op op, const Tensor &x,
+                              size_t next) {
+  const Tensor &packed = call[next++];
   const Tensor *scales = op.getScales() ? call.operand(next++) : nullptr;
   const Tensor *zeros = op.getZeros() ? call.operand(next++) : nullptr;
   const Tensor *bias = op.getBias() ? call.operand(next) : nullptr;
   FailureOr<Tensor> weight =
       unpackedWeight(call, qkernel::rowInterleavedLayout(op.getLayout()),
-                     call[1], scales, zeros);
+                     packed, scales, zeros);
   if (failed(weight))
     return failure();
-  FailureOr<Tensor> result = linear(call, call[0], *weight, bias);
+  FailureOr<Tensor> result = linear(call, x, *weight, bias);
   if (failed(result))
     return failure();
   return std::vector<Tensor>{*result};
+}
+
+static Results packedLinear(const Call &call) {
+  auto op = mlir::cast<qkernel::PackedLinearOp>(call.op);
+  return unpackedLinear(call, op, call[0], 1);
+}
+
+/// A vector as a matrix of one row.
+static Tensor asRows(const Tensor &tensor) {
+  if (tensor.rank() != 1)
+    return tensor;
+  return tensor.reshaped({1, tensor.shape()[0]});
+}
+
+static Results packedIntegerLinear(const Call &call) {
+  auto op = mlir::cast<qkernel::PackedIntegerLinearOp>(call.op);
+  const Tensor *zeros = op.getXZeros() ? &call[2] : nullptr;
+  Tensor zeroRows = zeros ? asRows(*zeros) : Tensor();
+  FailureOr<Tensor> x = call.take(nibble::dequantize(
+      asRows(call[0]), asRows(call[1]), zeros ? &zeroRows : nullptr,
+      static_cast<int64_t>(op.getXGroup())));
+  if (failed(x))
+    return failure();
+  return unpackedLinear(call, op, x->reshaped(call[0].shape()), zeros ? 3 : 2);
 }
 
 static Results packedEmbedding(const Call &call) {
@@ -97,6 +124,7 @@ static Results packedEmbedding(const Call &call) {
 
 void addQKernelOps(OpTable &table) {
   table["qkernel.packed_linear"] = packedLinear;
+  table["qkernel.packed_integer_linear"] = packedIntegerLinear;
   table["qkernel.packed_embedding"] = packedEmbedding;
 }
 

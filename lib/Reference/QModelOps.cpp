@@ -16,9 +16,10 @@
 #include "Normalization.h"
 #include "Products.h"
 
-#include "nibble/Numerics/RoundToNearest.h"
 #include "nibble/Support/WeightStore.h"
 #include "nibble/dialects/QModel/QModel.h"
+
+#include <limits>
 
 namespace nibble::reference {
 
@@ -73,7 +74,13 @@ static Results embedding(const Call &call) {
   if (call[0].rank() != 2)
     return call.error() << "expects a table [entries, width], got "
                         << describe(call[0]);
-  return single(gather(call, call[0], call[1], 0));
+  FailureOr<Tensor> rows = gather(call, call[0], call[1], 0);
+  if (failed(rows))
+    return failure();
+  auto type =
+      mlir::cast<mlir::RankedTensorType>(call.op->getResult(0).getType());
+  auto element = fromMlirType(type.getElementType());
+  return single(cast(*rows, element.value_or(rows->type())));
 }
 
 static Results norm(const Call &call, const Tensor *bias, double epsilon,
@@ -109,25 +116,47 @@ static Results attention(const Call &call) {
   size_t next = 3;
   const Tensor *keyMask = op.getKeyMask() ? call.operand(next++) : nullptr;
   AttentionRule rule;
-  rule.bias = op.getBias() ? call.operand(next) : nullptr;
+  rule.bias = op.getBias() ? call.operand(next++) : nullptr;
+  rule.softcap = op.getSoftcap() ? op.getSoftcap()->convertToDouble() : 0;
   rule.scale = op.getScale().convertToDouble();
   rule.maskValue = op.getMaskValue().convertToDouble();
   if (q.rank() != 4 || k.rank() != 4)
     return call.error() << "expects operands of rank 4, got " << describe(q)
                         << " and " << describe(k);
-  int64_t total = k.shape()[2], offset = total - q.shape()[2];
+  int64_t seq = q.shape()[2], total = k.shape()[2];
   if (keyMask && (keyMask->shape() != Shape{q.shape()[0], total} ||
                   keyMask->type() != ElementType::boolean()))
     return call.error() << "expects a boolean key mask [batch, total], got "
                         << describe(*keyMask);
+  llvm::SmallVector<int64_t> lengths(q.shape()[0], total);
+  if (op.getLengths()) {
+    auto given = call.integers(next);
+    if (failed(given))
+      return failure();
+    if (given->size() != lengths.size())
+      return call.error() << "expects lengths [batch], got "
+                          << describe(call[next]);
+    lengths = *given;
+  }
   bool causal = op.getCausal();
+  int64_t window = op.getWindow().value_or(std::numeric_limits<int32_t>::max());
   const uint8_t *visible = keyMask ? keyMask->as<uint8_t>().data() : nullptr;
-  if (causal || visible)
-    rule.hidden = [=](int64_t batch, int64_t i, int64_t j) {
-      return (causal && j > i + offset) ||
-             (visible && !visible[batch * total + j]);
-    };
+  rule.hidden = [=](int64_t batch, int64_t i, int64_t j) {
+    int64_t position = i + lengths[batch] - seq;
+    return j >= lengths[batch] || (causal && j > position) ||
+           j <= position - window || (visible && !visible[batch * total + j]);
+  };
   return single(attend(call, q, k, call[2], rule));
+}
+
+static Results append(const Call &call) {
+  auto lengths = call.integers(2), total = call.integers(3);
+  if (failed(lengths) || failed(total))
+    return failure();
+  if (total->size() != 1)
+    return call.error() << "expects one total, got " << describe(call[3]);
+  return single(
+      appendTokens(call, &call[0], call[1], *lengths, total->front()));
 }
 
 static Tensor activate(const Tensor &x, qmodel::ActivationKind kind) {
@@ -167,30 +196,6 @@ static Results product(const Call &call) {
   return single(multiply(call, call[0], call[1]));
 }
 
-static Results dequantizeOp(const Call &call) {
-  auto op = mlir::cast<qmodel::DequantizeOp>(call.op);
-  const Tensor &codes = call[0];
-  auto group = static_cast<int64_t>(op.getGroup());
-  if (codes.rank() != 2 || !codes.type().isInteger() || group < 0)
-    return call.error() << "expects codes [out, in], got " << describe(codes);
-  int64_t in = codes.shape()[1];
-  int64_t width = group == 0 || group > in ? std::max<int64_t>(in, 1) : group;
-  Shape perGroup = {codes.shape()[0], (in + width - 1) / width};
-  const Tensor *zeros = call.operand(2);
-  if (call[1].shape() != perGroup || !call[1].type().isFloat() ||
-      (zeros && (zeros->shape() != perGroup || !zeros->type().isInteger())))
-    return call.error() << "expects scales and zero points "
-                        << nibble::describe(ElementType::float32(), perGroup)
-                        << ", got " << describe(call[1]);
-  auto values = call.take(nibble::dequantize(
-      codes, cast(call[1], ElementType::float32()), zeros, group));
-  if (failed(values))
-    return failure();
-  auto type = mlir::cast<mlir::ShapedType>(op.getResult().getType());
-  auto element = fromMlirType(type.getElementType());
-  return single(cast(*values, element.value_or(ElementType::float32())));
-}
-
 void addQModelOps(OpTable &table) {
   table["onnx.constant"] = constant;
   table["onnx.none"] = none;
@@ -202,11 +207,11 @@ void addQModelOps(OpTable &table) {
   table["qmodel.layer_norm"] = layerNorm;
   table["qmodel.rope"] = rope;
   table["qmodel.attention"] = attention;
+  table["qmodel.append"] = append;
   table["qmodel.activation"] = activation;
   table["qmodel.gated_activation"] = gatedActivation;
   table["qmodel.add"] = sum;
   table["qmodel.multiply"] = product;
-  table["qmodel.dequantize"] = dequantizeOp;
 }
 
 } // namespace nibble::reference

@@ -10,6 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Conversions.h"
 #include "Elementwise.h"
 #include "Products.h"
 
@@ -80,9 +81,10 @@ static Results dequantize(const NodeCall &call) {
   FailureOr<ScaleSpace> space = scaleSpace(call, x, scale);
   if (failed(space))
     return failure();
-  if (x.type().isFloat() || !scale.type().isFloat() ||
+  bool isFloat = x.type().isSmallFloat();
+  if ((!x.type().isInteger() && !isFloat) || !scale.type().isFloat() ||
       (zero && zero->type() != x.type()))
-    return call.error() << "expects integers, zero points of their type and "
+    return call.error() << "expects codes, zero points of their type and "
                            "float scales, got "
                         << describe(x) << " and " << describe(scale);
   Tensor factors = cast(scale, ElementType::float32());
@@ -92,8 +94,14 @@ static Results dequantize(const NodeCall &call) {
   std::span<float> target = result->asMutable<float>();
   for (uint64_t i = 0; i < x.size(); ++i) {
     uint64_t at = (*space)(i);
-    int64_t code = x.integerAt(i) - (zero ? zero->integerAt(at) : 0);
-    target[i] = static_cast<float>(code) * factors.as<float>()[at];
+    float code;
+    if (isFloat)
+      code =
+          static_cast<float>(x.numberAt(i) - (zero ? zero->numberAt(at) : 0));
+    else
+      code =
+          static_cast<float>(x.integerAt(i) - (zero ? zero->integerAt(at) : 0));
+    target[i] = code * factors.as<float>()[at];
   }
   auto declared =
       mlir::dyn_cast<mlir::ShapedType>(call.op->getResult(0).getType());
@@ -118,15 +126,26 @@ static Results quantize(const NodeCall &call) {
   auto declared =
       mlir::dyn_cast<mlir::ShapedType>(call.op->getResult(0).getType());
   auto type = declared ? fromMlirType(declared.getElementType()) : std::nullopt;
-  if (!type || !type->isInteger() || !scale.type().isFloat() ||
+  const SmallFloat *format = type ? SmallFloat::of(*type) : nullptr;
+  if (!type || (!type->isInteger() && !format) || !scale.type().isFloat() ||
       (zero && zero->type() != *type))
-    return call.error() << "expects an integer result of the type of the zero "
-                           "points, and float scales";
+    return call.error() << "expects a result of the type of the zero points, "
+                           "and float scales";
   Tensor values = cast(x, ElementType::float32()),
          factors = cast(scale, ElementType::float32());
   FailureOr<Tensor> result = call.allocate(*type, x.shape());
   if (failed(result))
     return failure();
+  if (format) {
+    std::span<float> quotients = values.asMutable<float>();
+    for (uint64_t i = 0; i < x.size(); ++i) {
+      uint64_t at = (*space)(i);
+      quotients[i] = quotients[i] / factors.as<float>()[at] +
+                     static_cast<float>(zero ? zero->numberAt(at) : 0);
+    }
+    return std::vector<Tensor>{castToSmallFloat(
+        values, *format, call.intAttribute("saturate", 1), "nearest")};
+  }
   auto [low, high] = rangeOf(*type);
   for (uint64_t i = 0; i < x.size(); ++i) {
     uint64_t at = (*space)(i);

@@ -228,7 +228,7 @@ template <bool largest> static Results argExtreme(const NodeCall &call) {
 }
 
 //===----------------------------------------------------------------------===//
-// Softmax, CumSum
+// Softmax, CumSum, CumProd, Hardmax
 //===----------------------------------------------------------------------===//
 
 /// exp(x - max) / sum over `count` elements `step` apart, or its logarithm.
@@ -289,7 +289,8 @@ template <bool logarithm> static Results softmax(const NodeCall &call) {
   return std::vector<Tensor>{narrow(*result, x.type())};
 }
 
-static Results cumulativeSum(const NodeCall &call) {
+/// Sums or products of all elements up to each.
+template <bool isProduct> static Results cumulate(const NodeCall &call) {
   const Tensor &x = call[0];
   auto given = call.integers(1);
   if (failed(given))
@@ -312,17 +313,43 @@ static Results cumulativeSum(const NodeCall &call) {
     T *target = result.asMutable<T>().data();
     for (int64_t i = 0; i < outer; ++i)
       for (int64_t j = 0; j < inner; ++j) {
-        A sum = 0;
+        A total = isProduct ? 1 : 0;
         for (int64_t k = 0; k < count; ++k) {
           int64_t position = reverse ? count - 1 - k : k;
           int64_t at = (i * count + position) * inner + j;
           T value = source[at];
-          target[at] = static_cast<T>(exclusive ? sum : sum + value);
-          sum += value;
+          A next = isProduct ? total * value : total + value;
+          target[at] = static_cast<T>(exclusive ? total : next);
+          total = next;
         }
       }
   });
   return std::vector<Tensor>{narrow(result, x.type())};
+}
+
+/// 1 at the first largest element along the axis, 0 elsewhere; up to opset 12
+/// along the axis and all that follow.
+static Results hardmax(const NodeCall &call) {
+  const Tensor &x = call[0];
+  bool coerced = call.version() < 13;
+  FailureOr<int64_t> axis =
+      call.axis(call.intAttribute("axis", coerced ? 1 : -1), x.rank());
+  if (failed(axis) || !x.type().isFloat())
+    return call.error() << "expects floats and one of their dimensions, got "
+                        << describe(x);
+  int64_t outer = productOf(x.shape(), 0, *axis);
+  int64_t count = coerced ? productOf(x.shape(), *axis) : x.shape()[*axis];
+  int64_t inner = coerced ? 1 : productOf(x.shape(), *axis + 1);
+  Tensor result = Tensor::allocate(x.type(), x.shape());
+  for (int64_t i = 0; i < outer; ++i)
+    for (int64_t j = 0; j < inner && count > 0; ++j) {
+      int64_t first = i * count * inner + j, best = 0;
+      for (int64_t k = 1; k < count; ++k)
+        if (x.numberAt(first + k * inner) > x.numberAt(first + best * inner))
+          best = k;
+      result.setNumberAt(first + best * inner, 1);
+    }
+  return std::vector<Tensor>{result};
 }
 
 void addReductionNodes(NodeTable &table) {
@@ -340,7 +367,9 @@ void addReductionNodes(NodeTable &table) {
   table["ArgMin"] = {argExtreme<false>, 1};
   table["Softmax"] = {softmax<false>, 1};
   table["LogSoftmax"] = {softmax<true>, 1};
-  table["CumSum"] = {cumulativeSum, 2};
+  table["CumSum"] = {cumulate<false>, 2};
+  table["CumProd"] = {cumulate<true>, 2};
+  table["Hardmax"] = {hardmax, 1};
 }
 
 } // namespace nibble::reference

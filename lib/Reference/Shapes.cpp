@@ -224,29 +224,19 @@ static Results range(const NodeCall &call) {
   return single(*result);
 }
 
-//===----------------------------------------------------------------------===//
-// Conversions
-//===----------------------------------------------------------------------===//
-
-/// Floats outside the range of an integer narrower than a byte keep their low
-/// bits: undefined in the specification, but what ONNX's own tests expect.
-static Tensor castAsOnnx(const Tensor &x, ElementType type) {
-  if (x.type().isFloat() && type.isInteger() && type.bits < 8)
-    return cast(cast(x, ElementType::signedInt(64)), type);
-  return cast(x, type);
-}
-
-/// The declared result type says what to cast to; `to` numbers are ONNX's.
-static Results castNode(const NodeCall &call) {
+static Results eyeLike(const NodeCall &call) {
   auto type = mlir::dyn_cast<mlir::ShapedType>(call.op->getResult(0).getType());
   auto element = type ? fromMlirType(type.getElementType()) : std::nullopt;
-  if (!element)
-    return call.error() << "expects a result type that tensors can have";
-  return single(castAsOnnx(call[0], *element));
-}
-
-static Results castLike(const NodeCall &call) {
-  return single(castAsOnnx(call[0], call[1].type()));
+  if (call[0].rank() != 2 || !element)
+    return call.error() << "expects a matrix, got " << describe(call[0]);
+  FailureOr<Tensor> result = call.allocate(*element, call[0].shape());
+  if (failed(result))
+    return failure();
+  int64_t k = call.intAttribute("k", 0), columns = result->shape()[1];
+  for (int64_t row = 0; row < result->shape()[0]; ++row)
+    if (k >= -row && k < columns - row)
+      result->setNumberAt(row * columns + row + k, 1);
+  return single(*result);
 }
 
 void addShapeNodes(NodeTable &table) {
@@ -261,8 +251,7 @@ void addShapeNodes(NodeTable &table) {
   table["Constant"] = {constant, 0};
   table["ConstantOfShape"] = {constantOfShape, 1};
   table["Range"] = {range, 3};
-  table["Cast"] = {castNode, 1};
-  table["CastLike"] = {castLike, 2};
+  table["EyeLike"] = {eyeLike, 1};
 }
 
 } // namespace nibble::reference

@@ -111,6 +111,12 @@ Tensor widen(const Tensor &tensor) {
   if (tensor.type() == wide)
     return tensor;
   Tensor result = Tensor::allocate(wide, tensor.shape());
+  if (tensor.type().isSmallFloat()) {
+    std::span<float> target = result.asMutable<float>();
+    for (size_t i = 0; i < target.size(); ++i)
+      target[i] = static_cast<float>(tensor.numberAt(i));
+    return result;
+  }
   if (tensor.type().isFloat()) {
     bool isHalf = tensor.type().kind == ElementType::Kind::Float;
     std::span<const uint16_t> source = tensor.as<uint16_t>();
@@ -134,6 +140,11 @@ Tensor narrow(const Tensor &tensor, ElementType type) {
   if (tensor.type() == type)
     return tensor;
   Tensor result = Tensor::allocate(type, tensor.shape());
+  if (type.isSmallFloat()) {
+    for (uint64_t i = 0; i < tensor.size(); ++i)
+      result.setNumberAt(i, tensor.numberAt(i));
+    return result;
+  }
   if (type.isFloat()) {
     bool isHalf = type.kind == ElementType::Kind::Float;
     std::span<const float> source = tensor.as<float>();
@@ -222,6 +233,8 @@ Tensor withBytes(const Tensor &tensor) {
   if (tensor.type().bits >= 8)
     return tensor;
   ElementType type = tensor.type();
+  if (type.isSmallFloat())
+    type.kind = ElementType::Kind::Float8E4M3FN;
   type.bits = 8;
   return cast(tensor, type);
 }

@@ -132,7 +132,8 @@ Tensor narrow(const Tensor &tensor, ElementType type);
 /// Between any types, as ONNX Cast: floats become integers by truncation
 /// (saturating), anything but zero is true.
 Tensor cast(const Tensor &tensor, ElementType type);
-/// Sub-byte integers widened to a byte, so that elements have addresses.
+/// Elements of less than a byte widened to one, exactly, so that they have
+/// addresses.
 Tensor withBytes(const Tensor &tensor);
 
 /// A dense copy of elements of `x` (at least a byte each): element i of the

@@ -127,6 +127,31 @@ static Results elu(const NodeCall &call) {
   });
 }
 
+static Results selu(const NodeCall &call) {
+  double alpha = call.floatAttribute("alpha", 1.67326319217681884765625);
+  double gamma = call.floatAttribute("gamma", 1.05070102214813232421875);
+  return mapped(call, [=](auto x) {
+    using T = decltype(x);
+    return T(gamma) * (x < 0 ? T(alpha) * std::expm1(x) : x);
+  });
+}
+
+static Results celu(const NodeCall &call) {
+  double alpha = call.floatAttribute("alpha", 1);
+  return mapped(call, [=](auto x) {
+    using T = decltype(x);
+    return x < 0 ? T(alpha) * std::expm1(x / T(alpha)) : x;
+  });
+}
+
+static Results thresholdedRelu(const NodeCall &call) {
+  double alpha = call.floatAttribute("alpha", 1);
+  return mapped(call, [=](auto x) {
+    using T = decltype(x);
+    return x > T(alpha) ? x : T(0);
+  });
+}
+
 static Results hardSigmoid(const NodeCall &call) {
   double alpha = call.floatAttribute("alpha", 0.2);
   double beta = call.floatAttribute("beta", 0.5);
@@ -143,6 +168,17 @@ template <int defaultThousandths> static Results swish(const NodeCall &call) {
     using T = decltype(x);
     return x * sigmoid(T(alpha) * x);
   });
+}
+
+/// Swish of the first operand times the second one.
+static Results swiGlu(const NodeCall &call) {
+  Results gate = swish<1000>(call);
+  if (failed(gate))
+    return failure();
+  FailureOr<Tensor> product = multiply(call, gate->front(), call[1]);
+  if (failed(product))
+    return failure();
+  return std::vector<Tensor>{*product};
 }
 
 static Results gelu(const NodeCall &call) {
@@ -229,6 +265,10 @@ void addUnaryNodes(NodeTable &table) {
   table["Ceil"] = {ceilNode, 1};
   table["LeakyRelu"] = {leakyRelu, 1};
   table["Elu"] = {elu, 1};
+  table["Selu"] = {selu, 1};
+  table["Celu"] = {celu, 1};
+  table["ThresholdedRelu"] = {thresholdedRelu, 1};
+  table["SwiGLU"] = {swiGlu, 2};
   table["HardSigmoid"] = {hardSigmoid, 1};
   table["Swish"] = {swish<1000>, 1};
   table["Gelu"] = {gelu, 1};

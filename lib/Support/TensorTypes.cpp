@@ -5,12 +5,11 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "nibble/Base/SmallFloat.h"
 #include "nibble/Support/WeightStore.h"
 
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/Diagnostics.h"
-
-#include <cstring>
 
 using namespace mlir;
 
@@ -32,6 +31,18 @@ Type toMlirType(MLIRContext *context, ElementType type) {
     if (type.bits == 64)
       return Float64Type::get(context);
     return Float32Type::get(context);
+  case ElementType::Kind::Float8E4M3FN:
+    return Float8E4M3FNType::get(context);
+  case ElementType::Kind::Float8E5M2:
+    return Float8E5M2Type::get(context);
+  case ElementType::Kind::Float8E4M3FNUZ:
+    return Float8E4M3FNUZType::get(context);
+  case ElementType::Kind::Float8E5M2FNUZ:
+    return Float8E5M2FNUZType::get(context);
+  case ElementType::Kind::Float8E8M0FNU:
+    return Float8E8M0FNUType::get(context);
+  case ElementType::Kind::Float4E2M1FN:
+    return Float4E2M1FNType::get(context);
   }
   return {};
 }
@@ -45,6 +56,12 @@ std::optional<ElementType> fromMlirType(Type type) {
     return ElementType::float16();
   if (type.isBF16())
     return ElementType::bfloat16();
+  if (auto real = dyn_cast<FloatType>(type)) {
+    for (const SmallFloat &format : SmallFloat::all())
+      if (toMlirType(type.getContext(), format.type) == type)
+        return format.type;
+    return std::nullopt;
+  }
   auto integer = dyn_cast<IntegerType>(type);
   if (!integer || integer.getWidth() == 0 || integer.getWidth() > 64)
     return std::nullopt;
@@ -77,12 +94,8 @@ FailureOr<Tensor> tensorFromLiteral(Attribute literal) {
   uint64_t index = 0;
   if (type->isFloat()) {
     // Bit patterns are copied, so that NaN payloads and -0.0 survive.
-    std::span<std::byte> out = tensor.mutableBytes();
-    size_t width = type->bits / 8;
-    for (const APFloat &value : elements.getValues<APFloat>()) {
-      uint64_t bits = value.bitcastToAPInt().getZExtValue();
-      std::memcpy(out.data() + width * index++, &bits, width);
-    }
+    for (const APFloat &value : elements.getValues<APFloat>())
+      tensor.setBitsAt(index++, value.bitcastToAPInt().getZExtValue());
     return tensor;
   }
   bool isUnsigned = type->kind != ElementType::Kind::Signed;
@@ -101,13 +114,9 @@ DenseElementsAttr literalFromTensor(MLIRContext *context,
     SmallVector<APFloat> values;
     values.reserve(count);
     auto floatType = cast<FloatType>(type.getElementType());
-    size_t width = tensor.type().bits / 8;
-    for (uint64_t i = 0; i < count; ++i) {
-      uint64_t bits = 0;
-      std::memcpy(&bits, tensor.bytes().data() + width * i, width);
+    for (uint64_t i = 0; i < count; ++i)
       values.emplace_back(floatType.getFloatSemantics(),
-                          APInt(floatType.getWidth(), bits));
-    }
+                          APInt(floatType.getWidth(), tensor.bitsAt(i)));
     return DenseElementsAttr::get(type, values);
   }
   unsigned width = type.getElementTypeBitWidth();

@@ -8,8 +8,9 @@
 #   onnx_ops.py FOLDER
 #
 # Every case is one node with random operands. The answer comes from ONNX
-# Runtime, or from ONNX's own evaluator where ONNX Runtime has no kernel for the
-# element type. All cases become one module for `quant-opt --interpret`.
+# Runtime, from ONNX's own evaluator where ONNX Runtime has no kernel for the
+# element type, or from numpy where neither has one. All cases become one module
+# for `quant-opt --interpret`.
 #
 # ===--------------------------------------------------------------------=== #
 
@@ -105,6 +106,14 @@ def elementwise():
     case("Clip", integers(-9, 9, 9), ints(-2)[0])
     case("Clip", normal(9), version=6, min=-0.25, max=0.75)
     case("PRelu", normal(2, 3), normal(3))
+    for op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor"):
+        case(op, integers(-99, 99, 3, 4, dtype=I32), integers(-99, 99, 4,
+                                                              dtype=I32),
+             version=18)
+    case("BitwiseNot", integers(-99, 99, 5, dtype=I8), version=18)
+    for direction in ("LEFT", "RIGHT"):
+        case("BitShift", integers(0, 255, 3, 4, dtype=U8),
+             integers(0, 8, 4, dtype=U8), direction=direction)
 
 
 def unary():
@@ -126,6 +135,13 @@ def unary():
     case("Gelu", normal(9), version=20)
     case("Gelu", normal(9), version=20, approximate="tanh")
     case("Swish", normal(9), version=24, alpha=1.5, oracle="reference")
+    case("SwiGLU", normal(3, 4), normal(3, 4), version=28, alpha=1.5,
+         oracle="reference")
+    case("Celu", 3 * normal(9), alpha=0.7)
+    case("Selu", 3 * normal(9))
+    case("Selu", 3 * normal(9), alpha=1.2, gamma=0.9)
+    case("ThresholdedRelu", normal(9), alpha=0.4)
+    case("ThresholdedRelu", np.float32([0.999, 1, 1.001]))
     for bias in ((normal(4),), ()):
         case("FastGelu", normal(3, 4), *bias, domain="com.microsoft", version=1)
     case("Gelu", normal(9), domain="com.microsoft", version=1)
@@ -178,6 +194,11 @@ def shapes():
              to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
     case("Cast", booleans(5), to=onnx.TensorProto.FLOAT)
     case("CastLike", values, ints(0), oracle="reference")
+    for source, target in ((F32, I32), (I64, F64), (I8, U8), (BOOL, U8),
+                           (F16, np.uint16)):
+        bits = values.astype(source)
+        case("BitCast", bits, version=26, expected=[bits.view(target)],
+             to=helper.np_dtype_to_tensor_dtype(np.dtype(target)))
 
 
 def movement():
@@ -229,12 +250,37 @@ def indexing():
         case("ScatterND", normal(3, 4), ints(1, 1).reshape(2, 1), normal(2, 4),
              version=18, reduction=reduction)
     case("ScatterND", normal(3, 4), ints(0, 1, 2, 3).reshape(2, 2), normal(2))
+    case("Scatter", normal(3, 4), ints(0, 2, 1, -1).reshape(1, 4),
+         normal(1, 4), version=10)
+    # Equal elements: those of the lower index come first.
+    for largest in (0, 1):
+        case("TopK", integers(0, 4, 4, 12).astype(F32), ints(5), outputs=2,
+             largest=largest)
+        case("TopK", integers(0, 4, 6, 5), ints(4), outputs=2, axis=0,
+             largest=largest)
     case("NonZero", integers(0, 2, 3, 4))
     case("NonZero", booleans(6))
     case("OneHot", ints(0, 2, -1), np.array(4, I64), np.float32([0, 1]))
     case("OneHot", ints(0, 2), np.array(3, I64), ints(5, 7), axis=0)
     case("TopK", x, ints(3), outputs=2)
     case("TopK", x, ints(2), outputs=2, axis=0, largest=0)
+    case("Compress", x, np.array([False, True, True]), axis=0)
+    case("Compress", x, np.array([True, False, True]), axis=-1)
+    case("Compress", x, booleans(60))
+    for sorted_ in (0, 1):
+        case("Unique", ints(2, 1, 1, 3, 4, 3), outputs=4, sorted=sorted_)
+        case("Unique", integers(0, 2, 5, 2), outputs=4, axis=0, sorted=sorted_)
+        case("Unique", integers(0, 2, 2, 6).astype(F32), outputs=4, axis=-1,
+             sorted=sorted_)
+    case("EyeLike", normal(4, 3))
+    case("EyeLike", normal(3, 5), k=2, dtype=onnx.TensorProto.INT32)
+    case("EyeLike", normal(3, 5), k=-7)
+    for mode in ("DCR", "CRD"):
+        case("DepthToSpace", normal(2, 12, 2, 3), blocksize=2, mode=mode)
+    case("SpaceToDepth", normal(2, 3, 4, 6), blocksize=2)
+    case("ReverseSequence", normal(4, 3, 2), ints(4, 1, 2))
+    case("ReverseSequence", normal(3, 4), ints(4, 1, 2), batch_axis=0,
+         time_axis=1)
     for op in ("ArgMax", "ArgMin"):
         case(op, x, axis=1)
         case(op, ints(1, 3, 3, 1), keepdims=0, select_last_index=1)
@@ -264,6 +310,13 @@ def reductions():
                        {"exclusive": 1, "reverse": 1}):
         case("CumSum", normal(3, 4), np.array(1, I64), **attributes)
     case("CumSum", integers(0, 9, 5), np.array(0, I64))
+    for attributes in ({}, {"exclusive": 1}, {"reverse": 1},
+                       {"exclusive": 1, "reverse": 1}):
+        case("CumProd", normal(3, 4), np.array(1, I64), version=26,
+             oracle="reference", **attributes)
+    for version, axis in ((13, 1), (13, -1), (11, 1)):
+        case("Hardmax", x, version=version, axis=axis)
+    case("Hardmax", np.float32([[1, 3, 3, 2], [0, 0, 0, 0]]), version=13)
 
 
 def products():
@@ -292,6 +345,22 @@ def products():
             ("...ij,jk->...ik", (2, 3, 4), (4, 5)), ("i,i", (4,), (4,))):
         case("Einsum", *(normal(*shape) for shape in operands),
              equation=equation)
+    a, b = (integers(0, 255, *shape, dtype=U8) for shape in ((3, 4), (4, 5)))
+    case("QLinearMatMul", a, np.float32(0.02), U8(120), b, np.float32(0.01),
+         U8(130), np.float32(0.03), U8(100))
+    # Scales per row of a and per column of b, which ONNX Runtime lacks.
+    signed = [integers(-128, 128, *shape, dtype=I8)
+              for shape in ((2, 3, 4), (2, 4, 5))]
+    rows, columns = positive(2, 3, 1) / 50, positive(2, 1, 5) / 50
+    product = np.matmul(*(each.astype(F64) for each in signed)) * (
+        rows.astype(F64) * columns.astype(F64))
+    case("QLinearMatMul", signed[0], rows, np.zeros((2, 3, 1), I8), signed[1],
+         columns, np.zeros((2, 1, 5), I8), np.float32(0.05), I8(-3),
+         version=21,
+         expected=[np.clip(np.rint(product / F64(F32(0.05))) - 3, -128, 127)
+                   .astype(I8)])
+    case("FusedMatMul", normal(2, 4, 3), normal(2, 5, 4), transA=1, transB=1,
+         alpha=0.5, domain="com.microsoft", version=1)
 
 
 def norms():
@@ -315,6 +384,19 @@ def norms():
          integers(0, 2, 2, 4, dtype=I32), normal(9, 8), normal(6, 8),
          normal(2, 8), normal(8), normal(8),
          np.int32([[1, 1, 1, 0], [1, 1, 0, 0]]), outputs=2, **ms)
+    image = normal(2, 6, 3, 4)
+    # Until opset 20 scale and bias were per group, from then on per channel.
+    case("GroupNormalization", image, normal(3), normal(3), version=18,
+         num_groups=3)
+    case("GroupNormalization", image, normal(6), normal(6), version=21,
+         num_groups=3, epsilon=1e-3)
+    case("InstanceNormalization", image, normal(6), normal(6))
+    case("BatchNormalization", image, normal(6), normal(6), normal(6),
+         positive(6))
+    for p in (1, 2):
+        case("LpNormalization", x, p=p, axis=1)
+    case("MeanVarianceNormalization", image)
+    case("MeanVarianceNormalization", image, axes=[1, 3])
 
 
 def quantization():
@@ -387,6 +469,34 @@ def attention():
              num_heads=2, unidirectional=unidirectional, **ms)
     case("Attention", normal(2, 3, 8), normal(8, 24), normal(24),
          np.int32([[1, 1, 1], [1, 1, 0]]), num_heads=2, **ms)
+    case("MultiHeadAttention", normal(2, 3, 8), normal(2, 5, 8),
+         normal(2, 5, 8), num_heads=2, **ms)
+    for mode in ("linear", "circular"):
+        case("TensorScatter", normal(2, 3, 6, 4), normal(2, 3, 2, 4),
+             ints(1, 4), version=24, mode=mode, oracle="reference")
+
+
+def state_space():
+    on27 = dict(version=27, oracle="reference")
+    q, k, v = normal(2, 3, 16), normal(2, 3, 8), normal(2, 3, 12)
+    state = normal(2, 2, 4, 6)
+    decay, beta = -positive(2, 3, 8), positive(2, 3, 2)
+    heads = dict(q_num_heads=4, kv_num_heads=2, outputs=2)
+    case("LinearAttention", q, k, v, update_rule="linear", **heads, **on27)
+    case("LinearAttention", q, k, v, state, decay, update_rule="gated", **heads,
+         **on27)
+    case("LinearAttention", q, k, v, state, -positive(2, 3, 2),
+         update_rule="gated", scale=0.3, **heads, **on27)
+    case("LinearAttention", q, k, v, state, None, beta, update_rule="delta",
+         **heads, **on27)
+    case("LinearAttention", q, k, v, None, decay, positive(2, 3, 1), **heads,
+         **on27)
+    x, weight = normal(2, 3, 5), normal(3, 1, 4)
+    case("CausalConvWithState", x, weight, outputs=2, **on27)
+    case("CausalConvWithState", x, weight, normal(3), normal(2, 3, 3),
+         outputs=2, activation="silu", **on27)
+    case("CausalConvWithState", x[..., :2].copy(), weight, None,
+         normal(2, 3, 3), outputs=2, **on27)
 
 
 # ===--------------------------------------------------------------------=== #
@@ -418,6 +528,8 @@ def build_model(entry):
 
 
 def answer(entry):
+    if entry["expected"] is not None:
+        return entry["expected"]
     model = build_model(entry)
     feeds = {f"i{n}": array for n, array in enumerate(entry["inputs"])
              if array is not None}
@@ -574,7 +686,7 @@ def main():
     folder = sys.argv[1]
     os.makedirs(folder, exist_ok=True)
     for family in (elementwise, unary, shapes, movement, indexing, reductions,
-                   products, norms, quantization, attention):
+                   products, norms, quantization, attention, state_space):
         family()
     module, answers = Module(), []
     np.seterr(all="ignore")

@@ -75,7 +75,8 @@ ACTIVATIONS = {
 }
 
 
-def attention(q, k, v, scale, causal, mask_value, key_mask=None, bias=None):
+def attention(q, k, v, scale, causal, mask_value, key_mask=None, bias=None,
+              lengths=None, softcap=None, window=None):
     q, k, v = (a.astype(np.float64) for a in (q, k, v))
     batch, heads, seq, _ = q.shape
     total, per_group = k.shape[2], heads // k.shape[1]
@@ -86,9 +87,14 @@ def attention(q, k, v, scale, causal, mask_value, key_mask=None, bias=None):
         for h in range(heads):
             for i in range(seq):
                 score = k[b, h // per_group] @ q[b, h, i] * scale
+                if softcap:
+                    score = softcap * np.tanh(score / softcap)
                 score = score + bias[b, h, i]
+                length = total if lengths is None else lengths[b]
+                position = i + length - seq
                 for j in range(total):
-                    if (causal and j > i + total - seq) or \
+                    if j >= length or (causal and j > position) or \
+                            (window and j <= position - window) or \
                             (key_mask is not None and not key_mask[b, j]):
                         score[j] += mask_value
                 if np.all(score == -np.inf):
@@ -167,6 +173,21 @@ def attention_ops():
                [q, k, v, mask & False],
                "{0}, {1}, {2} key_mask {3} scale 0.25 "
                "mask_value 0xFFF0000000000000")
+        lengths = np.int64([total, seq])
+        for value, text in ((-1e9, "-1.0e+09"), (-np.inf, "0xFFF0000000000000")):
+            expect("qmodel.attention",
+                   attention(q, k, v, 0.5, True, value, bias=bias,
+                             lengths=lengths, softcap=1.5, window=2),
+                   [q, k, v, bias, lengths],
+                   "{0}, {1}, {2} bias {3} lengths {4} causal scale 0.5 "
+                   f"softcap 1.5 window 2 mask_value {text}")
+    past, new = normal(2, 2, 4, 3), normal(2, 2, 2, 3)
+    y = np.zeros((2, 2, 5, 3), np.float32)
+    y[0, :, :3], y[0, :, 3:5] = past[0, :, :3], new[0]
+    y[1, :, :2] = new[1]
+    expect("qmodel.append", y,
+           [past, new, np.int64([5, 2]), np.int64([5])],
+           "{0}, {1} lengths {2} total {3}")
 
 
 def quantized_ops():

@@ -81,8 +81,19 @@ LogicalResult groupQueryAttention(Node &node) {
   int64_t all = node.has(1) ? heads : heads + 2 * kvHeads;
   DimExpr width = (*q)[2].floorDiv(DimExpr(all));
   node.set(0, {(*q)[0], (*q)[1], DimExpr(heads) * width});
-  for (unsigned i : {1u, 2u})
+  for (unsigned i : {1u, 2u}) {
     setPresent(node, i, 2 + i, (*q)[0], DimExpr(kvHeads), (*q)[1], width);
+    // A cache with room for more keys stays as it is; where sizes have names,
+    // the cache is as long as the past.
+    std::optional<SmallVector<int64_t>> total = node.integers(6);
+    const Dims *past = node.shape(2 + i);
+    if (!total || total->size() != 1 || !past || past->size() != 4 ||
+        !(*past)[2].asConstant())
+      continue;
+    Dims present = *past;
+    present[2] = DimExpr(std::max(total->front(), *present[2].asConstant()));
+    node.set(i, std::move(present));
+  }
   return success();
 }
 
@@ -108,17 +119,34 @@ LogicalResult packedAttention(Node &node) {
   return success();
 }
 
-/// com.microsoft: query, key, value with heads side by side.
+/// com.microsoft: query, key, value with heads side by side; all three or two
+/// of them may be one tensor [batch, length, heads, 3 or 2, d].
 LogicalResult multiHeadAttention(Node &node) {
-  const Dims *q = node.shape(0), *v = node.shape(2);
-  if (!q || q->size() != 3)
+  const Dims *q = node.shape(0), *k = node.shape(1), *v = node.shape(2);
+  int64_t count = node.op.intAttribute("num_heads", 0);
+  if (!q || count < 1 || count > INT32_MAX)
     return success();
-  Dims result = *q;
-  if (v && v->size() == 3)
-    result[2] = (*v)[2];
-  else if (v && v->size() == 4)
-    result[2] = (*v)[1] * (*v)[3];
-  node.set(0, std::move(result));
+  DimExpr heads(count), width, valueWidth, added;
+  if (q->size() == 5) {
+    width = valueWidth = (*q)[4];
+    added = (*q)[1];
+  } else if (q->size() != 3 || !k) {
+    return success();
+  } else if (k->size() == 5) {
+    width = valueWidth = (*k)[4];
+    added = (*k)[1];
+  } else if (v && k->size() == v->size() &&
+             (k->size() == 3 || k->size() == 4)) {
+    bool joined = k->size() == 3;
+    width = joined ? (*k)[2].floorDiv(heads) : (*k)[3];
+    valueWidth = joined ? (*v)[2].floorDiv(heads) : (*v)[3];
+    added = joined ? (*k)[1] : (*k)[2];
+  } else {
+    return success();
+  }
+  node.set(0, {(*q)[0], (*q)[1], heads * valueWidth});
+  setPresent(node, 1, 6, (*q)[0], heads, added, width);
+  setPresent(node, 2, 7, (*q)[0], heads, added, valueWidth);
   return success();
 }
 

@@ -202,7 +202,7 @@ void addElementwiseRules(RuleTable &table) {
                    "LeakyRelu Elu Selu Celu ThresholdedRelu Softplus Softsign "
                    "HardSwish Mish Gelu Swish Sign Floor Ceil Round Clip "
                    "IsNaN IsInf BitwiseNot Softmax LogSoftmax Hardmax CumSum "
-                   "CumProd Trilu ScatterND ScatterElements Scatter "
+                   "BitCast CumProd Trilu ScatterND ScatterElements Scatter "
                    "TensorScatter ReverseSequence RotaryEmbedding "
                    "com.microsoft.FastGelu com.microsoft.Gelu "
                    "com.microsoft.QuickGelu com.microsoft.BiasGelu "

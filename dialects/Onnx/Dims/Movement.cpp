@@ -187,6 +187,29 @@ LogicalResult split(Node &node) {
   return success();
 }
 
+/// Depth and the two dimensions behind it trade a factor of `blocksize`.
+LogicalResult depthToSpace(Node &node) {
+  const Dims *from = node.shape(0);
+  int64_t block = node.op.intAttribute("blocksize", 0);
+  if (!from || from->size() != 4 || block < 1 || block > INT32_MAX)
+    return success();
+  DimExpr side(block);
+  node.set(0, {(*from)[0], (*from)[1].floorDiv(side * side), (*from)[2] * side,
+               (*from)[3] * side});
+  return success();
+}
+
+LogicalResult spaceToDepth(Node &node) {
+  const Dims *from = node.shape(0);
+  int64_t block = node.op.intAttribute("blocksize", 0);
+  if (!from || from->size() != 4 || block < 1 || block > INT32_MAX)
+    return success();
+  DimExpr side(block);
+  node.set(0, {(*from)[0], (*from)[1] * side * side, (*from)[2].floorDiv(side),
+               (*from)[3].floorDiv(side)});
+  return success();
+}
+
 } // namespace
 
 void addMovementRules(RuleTable &table) {
@@ -196,6 +219,9 @@ void addMovementRules(RuleTable &table) {
   table["Pad"] = pad;
   table["Concat"] = concat;
   table["Split"] = split;
+  table["DepthToSpace"] = depthToSpace;
+  table["SpaceToDepth"] = spaceToDepth;
+  table["EyeLike"] = sameAsFirst;
 }
 
 } // namespace nibble::onnx::dims

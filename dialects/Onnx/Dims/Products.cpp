@@ -11,6 +11,8 @@
 
 #include "Rules.h"
 
+#include "nibble/dialects/Onnx/Einsum.h"
+
 using namespace mlir;
 
 namespace nibble::onnx::dims {
@@ -74,42 +76,27 @@ LogicalResult fusedMatMul(Node &node) {
   return success();
 }
 
-/// Einsum without ellipsis.
 LogicalResult einsum(Node &node) {
-  std::string equation;
-  for (char c : node.op.stringAttribute("equation", ""))
-    if (c != ' ')
-      equation += c;
-  if (equation.find('.') != std::string::npos)
-    return success();
-  auto [left, right] = StringRef(equation).split("->");
-  SmallVector<StringRef> terms;
-  left.split(terms, ',');
-  std::map<char, DimExpr> sizes;
-  std::map<char, unsigned> uses;
-  for (auto [i, term] : llvm::enumerate(terms)) {
-    const Dims *shape = node.shape(i);
-    if (!shape || shape->size() != term.size())
+  SmallVector<int64_t> ranks;
+  for (unsigned i = 0; i < node.operands.size(); ++i) {
+    if (!node.shape(i))
       return success();
-    for (auto [letter, dim] : llvm::zip(term, *shape)) {
-      ++uses[letter];
+    ranks.push_back(node.shape(i)->size());
+  }
+  Expected<Einsum> parsed =
+      parseEinsum(node.op.stringAttribute("equation", "").str(), ranks);
+  if (!parsed)
+    return node.op.emitOpError(parsed.status().message());
+  std::map<char, DimExpr> sizes;
+  for (auto [i, term] : llvm::enumerate(parsed->inputs))
+    for (auto [letter, dim] : llvm::zip(term, *node.shape(i))) {
       auto [it, isNew] = sizes.insert({letter, dim});
       if (!isNew && (it->second.asConstant() == 1 || dim.asConstant()))
         it->second = dim.asConstant() == 1 ? it->second : dim;
     }
-  }
-  std::string output = right.str();
-  if (!StringRef(equation).contains("->"))
-    for (auto [letter, count] : uses)
-      if (count == 1)
-        output += letter;
   Dims result;
-  for (char letter : output) {
-    auto it = sizes.find(letter);
-    if (it == sizes.end())
-      return success();
-    result.push_back(it->second);
-  }
+  for (char letter : parsed->output)
+    result.push_back(sizes[letter]);
   node.set(0, std::move(result));
   return success();
 }

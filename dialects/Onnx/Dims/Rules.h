@@ -121,6 +121,7 @@ void addProductRules(RuleTable &table);
 void addWindowRules(RuleTable &table);
 void addQuantizationRules(RuleTable &table);
 void addAttentionRules(RuleTable &table);
+void addStateSpaceRules(RuleTable &table);
 
 } // namespace nibble::onnx::dims
 

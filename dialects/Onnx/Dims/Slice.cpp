@@ -12,15 +12,36 @@
 
 #include "Rules.h"
 
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
+
 using namespace mlir;
 
 namespace nibble::onnx::dims {
 
 namespace {
 
+using Bounds = std::map<std::string, DimExpr::Bound>;
+
+/// What the module says of the dimensions of a model. In kernels symbols have
+/// other names, so nothing is known there.
+Bounds boundsAt(Operation *op) {
+  auto function = op->getParentOfType<FunctionOpInterface>();
+  auto module = function ? function->getParentOfType<ModuleOp>() : ModuleOp();
+  return module ? dimBounds(module) : Bounds();
+}
+
+/// Whether a is at most b for all sizes that the bounds allow. A table that is
+/// cut to the length of a sequence is as long as the longest one.
+bool isAtMost(const DimExpr &a, const DimExpr &b, const Bounds &bounds) {
+  Expected<DimExpr::Bound> difference = (b - a).bound(bounds);
+  return difference && difference->min >= 0;
+}
+
 /// Clamps a slice bound to [0, dim] as ONNX does for positive steps; no value
 /// if its sign is open.
-std::optional<DimExpr> sliceBound(const DimExpr &bound, const DimExpr &dim) {
+std::optional<DimExpr> sliceBound(const DimExpr &bound, const DimExpr &dim,
+                                  const Bounds &bounds) {
   if (std::optional<int64_t> value = bound.asConstant();
       value && *value >= INT32_MAX)
     return dim;
@@ -28,7 +49,7 @@ std::optional<DimExpr> sliceBound(const DimExpr &bound, const DimExpr &dim) {
       value && *value <= INT32_MIN)
     return DimExpr(0);
   if (isAtLeast(bound, 0))
-    return minOf(bound, dim);
+    return isAtMost(bound, dim, bounds) ? bound : minOf(bound, dim);
   if (isAtLeast(DimExpr(-1) - bound, 0))
     return maxOf(dim + bound, DimExpr(0));
   return std::nullopt;
@@ -36,10 +57,11 @@ std::optional<DimExpr> sliceBound(const DimExpr &bound, const DimExpr &dim) {
 
 /// Number of elements that start:end:step takes from `dim`.
 std::optional<DimExpr> sliceLength(const DimExpr &start, const DimExpr &end,
-                                   int64_t step, const DimExpr &dim) {
+                                   int64_t step, const DimExpr &dim,
+                                   const Bounds &bounds) {
   if (step > 0) {
-    std::optional<DimExpr> from = sliceBound(start, dim),
-                           to = sliceBound(end, dim);
+    std::optional<DimExpr> from = sliceBound(start, dim, bounds),
+                           to = sliceBound(end, dim, bounds);
     if (!from || !to)
       return std::nullopt;
     DimExpr length = maxOf(*to - *from, DimExpr(0));
@@ -104,6 +126,7 @@ LogicalResult slice(Node &node) {
     return node.op.emitOpError("expects starts, ends, axes and steps of one "
                                "length");
   Dims result = *from;
+  Bounds bounds = boundsAt(node.op);
   for (size_t i = 0; i < starts.size(); ++i) {
     std::optional<size_t> axis = normalAxis((*axes)[i], from->size());
     if (!axis)
@@ -111,7 +134,7 @@ LogicalResult slice(Node &node) {
     if ((*steps)[i] == 0)
       return node.op.emitOpError("expects steps other than 0");
     std::optional<DimExpr> length =
-        sliceLength(starts[i], ends[i], (*steps)[i], (*from)[*axis]);
+        sliceLength(starts[i], ends[i], (*steps)[i], (*from)[*axis], bounds);
     if (!length)
       return success();
     result[*axis] = *length;

@@ -17,8 +17,10 @@
 #ifndef NIBBLE_REFERENCE_INTERPRETER_H
 #define NIBBLE_REFERENCE_INTERPRETER_H
 
+#include "nibble/Base/SpillFile.h"
 #include "nibble/Formats/Npy.h"
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Value.h"
 #include "llvm/ADT/StringRef.h"
@@ -30,9 +32,11 @@ namespace nibble {
 /// Dimension symbols bound to the sizes of a run.
 using DimValues = std::map<std::string, int64_t>;
 
-/// Called after every op with its results (calibration, verification).
-using Observer =
-    std::function<void(mlir::Operation *, llvm::ArrayRef<Tensor> results)>;
+/// Called after every op with its operands (absent ones are null; those of a
+/// program's step are not given) and results: calibration, verification.
+using Observer = std::function<void(mlir::Operation *,
+                                    llvm::ArrayRef<const Tensor *> operands,
+                                    llvm::ArrayRef<Tensor> results)>;
 
 /// Runs function `entry`. Inputs are matched by `onnx.name` (by position where
 /// a function has no names: "0", "1", ...); outputs come by name in order.
@@ -41,6 +45,48 @@ mlir::FailureOr<NamedTensors> interpret(mlir::ModuleOp module,
                                         llvm::StringRef entry,
                                         const NamedTensors &inputs,
                                         const Observer &observer = {});
+
+/// The arguments of `function` among `inputs`, matched as by `interpret`.
+mlir::FailureOr<std::vector<Tensor>> argumentsOf(mlir::func::FuncOp function,
+                                                 const NamedTensors &inputs);
+
+/// One run of a function in pieces: it stops at an op, keeps what later ops
+/// need, and goes on. Results of an op may come from elsewhere, so that a model
+/// is run layer by layer while its layers change. The function's own block must
+/// not change meanwhile.
+///
+///   auto run = FunctionRun::start(main, arguments);
+///   run->runTo(call);                     // everything before the call
+///   auto inputs = run->operands();        // of the call
+///   run->supply(resultsOfTheLayer(*inputs));
+class FunctionRun {
+public:
+  /// Arguments in order; `callerDims` are dimension symbols that no argument
+  /// determines.
+  static mlir::FailureOr<FunctionRun> start(mlir::func::FuncOp function,
+                                            llvm::ArrayRef<Tensor> arguments,
+                                            const DimValues &callerDims = {});
+  FunctionRun(FunctionRun &&);
+  FunctionRun &operator=(FunctionRun &&);
+  ~FunctionRun();
+
+  /// Runs the ops before `stop`, an op of the function's block that has not
+  /// run; the terminator for all of them.
+  llvm::LogicalResult runTo(mlir::Operation *stop,
+                            const Observer &observer = {});
+  /// The operands of the op at which the run stands.
+  mlir::FailureOr<std::vector<Tensor>> operands() const;
+  /// Takes `results` for those of that op, and passes it.
+  void supply(std::vector<Tensor> results);
+  const DimValues &dims() const;
+  /// Moves the tensors that are kept into a file.
+  Status moveTo(SpillFile &spill);
+
+private:
+  struct State;
+  explicit FunctionRun(std::unique_ptr<State> state);
+  std::unique_ptr<State> state;
+};
 
 /// Runs one op on tensors (absent operands: tensors of rank 0 and size 0 via
 /// nullptr). Emits an error and fails for ops without a meaning here.

@@ -51,4 +51,32 @@ def QuantizableOpInterface : OpInterface<"QuantizableOpInterface"> {
   ];
 }
 
+def ChannelScaleInterface : OpInterface<"ChannelScaleInterface"> {
+  let cppNamespace = "::nibble";
+  let description = [{
+    An op that can multiply the channels of its result by factors without
+    computing more: its constants change (a linear, a norm), or one of its
+    operands is multiplied instead (a product). An op that can do neither does
+    not implement it, or returns nothing.
+  }];
+  let methods = [
+    InterfaceMethod<[{
+        Operands that, with row c (the first dimension) of all of them multiplied
+        by the factor of channel c, multiply channel c of the result, its last
+        dimension. Empty if the op has none.
+      }], "::llvm::SmallVector<::mlir::OpOperand *>", "getChannelConstants",
+      (ins), [{}], [{
+        return {};
+      }]>,
+    InterfaceMethod<[{
+        Operands of which any one, multiplied by the factors, multiplies the
+        result by them; `positive` says that all factors are. Empty if there is
+        none.
+      }], "::llvm::SmallVector<::mlir::OpOperand *>", "getFactorOperands",
+      (ins "bool":$positive), [{}], [{
+        return {};
+      }]>
+  ];
+}
+
 #endif // NIBBLE_SUPPORT_INTERFACES_TD

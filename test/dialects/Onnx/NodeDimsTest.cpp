@@ -13,6 +13,7 @@
 
 #include "nibble/Support/Dims.h"
 #include "nibble/dialects/Onnx/Onnx.h"
+#include "nibble/dialects/Onnx/ShapeInputs.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -196,6 +197,31 @@ TEST(NodeDims, PresentIsPastPlusAdded) {
   EXPECT_EQ(derive(body).elements, "batch, 8, 2*seq, 8");
 }
 
+TEST(NodeDims, StatesDoNotGrow) {
+  std::string attention =
+      "%a:2 = onnx.node \"LinearAttention\"(%y, %y, %y) attributes "
+      "{q_num_heads = 16 : i64, kv_num_heads = 8 : i64, update_rule = "
+      "\"linear\"} {version = 27 : i64} : (tensor<?x?x64xf32>, "
+      "tensor<?x?x64xf32>, tensor<?x?x64xf32>) -> (tensor<*xf32>, "
+      "tensor<*xf32>)\n";
+  auto shapeOf = [&](const std::string &body, const std::string &value) {
+    return derive(body + "%s = onnx.node \"Shape\"(" + value +
+                  ") {version = 23 : i64} : (tensor<*xf32>) -> tensor<?xi64>")
+        .elements;
+  };
+  EXPECT_EQ(shapeOf(attention, "%a#0"), "batch, seq, 128");
+  EXPECT_EQ(shapeOf(attention, "%a#1"), "batch, 8, 4, 8");
+  std::string convolution =
+      "%t = onnx.node \"Transpose\"(%y) attributes {perm = [0, 2, 1]} "
+      "{version = 21 : i64} : (tensor<?x?x64xf32>) -> tensor<?x64x?xf32>\n"
+      "%w = onnx.constant dense<1.0> : tensor<64x1x4xf32>\n"
+      "%c:2 = onnx.node \"CausalConvWithState\"(%t, %w) {version = 27 : i64} "
+      ": (tensor<?x64x?xf32>, tensor<64x1x4xf32>) -> (tensor<*xf32>, "
+      "tensor<*xf32>)\n";
+  EXPECT_EQ(shapeOf(convolution, "%c#0"), "batch, 64, seq");
+  EXPECT_EQ(shapeOf(convolution, "%c#1"), "batch, 64, 3");
+}
+
 TEST(NodeDims, UnknownOperatorsStayOpen) {
   EXPECT_EQ(derive("%r = onnx.node \"Strange\"(%y) {version = 17 : i64} : "
                    "(tensor<?x?x64xf32>) -> tensor<?xf32>")
@@ -248,6 +274,53 @@ TEST(NodeDims, NegativeSizesAreRefused) {
              ": (tensor<2xi64>) -> tensor<*xf32>")
           .shape,
       "error");
+}
+
+TEST(NodeDims, EinsumWithAnEllipsis) {
+  EXPECT_EQ(derive("%r = onnx.node \"Einsum\"(%x, %y) attributes {equation = "
+                   "\"...ld, ...sd -> ...ls\"} {version = 12 : i64} : "
+                   "(tensor<?x?x64xf32>, tensor<?x?x64xf32>) -> tensor<*xf32>")
+                .shape,
+            "batch, past + seq, seq");
+  EXPECT_EQ(derive("%r = onnx.node \"Einsum\"(%x) attributes {equation = "
+                   "\"ab->ab\"} {version = 12 : i64} : "
+                   "(tensor<?x?x64xf32>) -> tensor<*xf32>")
+                .shape,
+            "error");
+}
+
+/// Arguments of a function that decide shapes.
+std::vector<unsigned> shapeArguments(const std::string &function) {
+  MLIRContext context(MLIRContext::Threading::DISABLED);
+  context.loadDialect<func::FuncDialect, nibble::onnx::OnnxDialect>();
+  auto module = parseSourceString<ModuleOp>(function, &context);
+  auto main = *module->getOps<func::FuncOp>().begin();
+  DimsAnalysis dims;
+  EXPECT_TRUE(succeeded(dims.run(main)));
+  auto found = nibble::onnx::shapeInputs(main, dims);
+  return {found.begin(), found.end()};
+}
+
+// Through arithmetic, but not through the shape of an input; what only moves
+// elements is free.
+TEST(ShapeInputs, AreFoundBackwards) {
+  EXPECT_EQ(shapeArguments(R"(
+    func.func @main(%x: tensor<6xf32>, %a: tensor<1xi64>, %b: tensor<1xi32>,
+                    %i: tensor<3xi64>, %unused: tensor<2xi64>) {
+      %c = onnx.node "Cast"(%b) attributes {to = 7 : i64} {version = 13 : i64}
+        : (tensor<1xi32>) -> tensor<1xi64>
+      %s = onnx.node "Shape"(%i) {version = 13 : i64}
+        : (tensor<3xi64>) -> tensor<1xi64>
+      %to = onnx.node "Concat"(%a, %c, %s) attributes {axis = 0 : i64}
+        {version = 13 : i64}
+        : (tensor<1xi64>, tensor<1xi64>, tensor<1xi64>) -> tensor<3xi64>
+      %y = onnx.node "Reshape"(%x, %to) {version = 13 : i64}
+        : (tensor<6xf32>, tensor<3xi64>) -> tensor<?x?x?xf32>
+      %z = onnx.node "Gather"(%x, %i) {version = 13 : i64}
+        : (tensor<6xf32>, tensor<3xi64>) -> tensor<3xf32>
+      return
+    })"),
+            (std::vector<unsigned>{1, 2}));
 }
 
 } // namespace

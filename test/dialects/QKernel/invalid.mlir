@@ -7,13 +7,18 @@ func.func private @row_interleaved_c1() attributes {a = #qkernel.row_interleaved
 
 // -----
 
-// expected-error @+1 {{expects packed weights of f32 or of integers of 2 to 8 bits, got ui16}}
+// expected-error @+1 {{expects packed weights of f32, f16, bf16 or of integers of 2 to 8 bits, got ui16}}
 func.func private @row_interleaved_c1_bits() attributes {a = #qkernel.row_interleaved<element = ui16, out = 8, in = 32, group = 32>}
 
 // -----
 
 // expected-error @+1 {{expects integer or float elements and float scales, got 'none' and 'f32'}}
 func.func private @row_interleaved_c1_type() attributes {a = #qkernel.row_interleaved<element = none, out = 8, in = 32, group = 32>}
+
+// -----
+
+// expected-error @+1 {{expects scales of f32, f16 or bf16, got f64}}
+func.func private @row_interleaved_c1_scales() attributes {a = #qkernel.row_interleaved<element = ui4, out = 8, in = 32, group = 32, scales = f64>}
 
 // -----
 
@@ -60,6 +65,70 @@ func.func @packed_linear_c3(%x: tensor<?x32xf32>, %w: tensor<128xui8>, %s: tenso
 func.func @packed_linear_c4(%x: tensor<?x32xf32>, %w: tensor<128xui8>, %s: tensor<8xf32>) {
   // expected-error @+1 {{expects x's leading dimensions and 8 for the result, got 'tensor<?x9xf32>'}}
   %0 = qkernel.packed_linear %x, %w scales %s layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x32xf32>, tensor<128xui8>, tensor<8xf32>) -> tensor<?x9xf32>
+  return
+}
+
+// -----
+
+func.func @packed_integer_linear_c1(%x: tensor<?x31xi8>, %xs: tensor<?x1xf32>, %w: tensor<128xui8>, %s: tensor<8xf32>) {
+  // expected-error @+1 {{expects x with last dimension 32, got 'tensor<?x31xi8>'}}
+  %0 = qkernel.packed_integer_linear %x scales %xs group 31, %w scales %s layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x31xi8>, tensor<?x1xf32>, tensor<128xui8>, tensor<8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_integer_linear_c1_zeros(%x: tensor<?x32xi8>, %xs: tensor<?x1xf32>, %xz: tensor<?x1xui8>, %w: tensor<128xui8>, %s: tensor<8xf32>) {
+  // expected-error @+1 {{expects scales and zeros of x with 1 groups per row or one element}}
+  %0 = qkernel.packed_integer_linear %x scales %xs zeros %xz group 32, %w scales %s layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x32xi8>, tensor<?x1xf32>, tensor<?x1xui8>, tensor<128xui8>, tensor<8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_integer_linear_c2(%x: tensor<?x32xi8>, %xs: tensor<?x1xf32>, %w: tensor<128xui8>, %s: tensor<8xf16>) {
+  // expected-error @+1 {{expects 128 bytes of weight, 32 of scales in 'f32'}}
+  %0 = qkernel.packed_integer_linear %x scales %xs group 32, %w scales %s layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x32xi8>, tensor<?x1xf32>, tensor<128xui8>, tensor<8xf16>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_integer_linear_c2_float(%x: tensor<?x32xi8>, %xs: tensor<?x1xf32>, %w: tensor<1024xui8>, %s: tensor<8xf32>) {
+  // expected-error @+1 {{expects integer weights, got #qkernel.row_interleaved<element = f32}}
+  %0 = qkernel.packed_integer_linear %x scales %xs group 32, %w scales %s layout <element = f32, out = 8, in = 32, group = 32> : (tensor<?x32xi8>, tensor<?x1xf32>, tensor<1024xui8>, tensor<8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_integer_linear_c3(%x: tensor<?x32xi8>, %xs: tensor<?x1xf32>, %w: tensor<128xui8>, %s: tensor<8xf32>, %b: tensor<7xf32>) {
+  // expected-error @+1 {{expects a bias of 8 elements, got 'tensor<7xf32>'}}
+  %0 = qkernel.packed_integer_linear %x scales %xs group 32, %w scales %s bias %b layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x32xi8>, tensor<?x1xf32>, tensor<128xui8>, tensor<8xf32>, tensor<7xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_integer_linear_c4(%x: tensor<?x32xi8>, %xs: tensor<?x1xf32>, %w: tensor<128xui8>, %s: tensor<8xf32>) {
+  // expected-error @+1 {{expects x's leading dimensions and 8 for the result, got 'tensor<?x9xf32>'}}
+  %0 = qkernel.packed_integer_linear %x scales %xs group 32, %w scales %s layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x32xi8>, tensor<?x1xf32>, tensor<128xui8>, tensor<8xf32>) -> tensor<?x9xf32>
+  return
+}
+
+// -----
+
+func.func @packed_integer_linear_c5(%x: tensor<?x32xi8>, %xs: tensor<?x3xf32>, %w: tensor<128xui8>, %s: tensor<8xf32>) {
+  // expected-error @+1 {{expects scales and zeros of x with 2 groups per row or one element, got 'tensor<?x3xf32>'}}
+  %0 = qkernel.packed_integer_linear %x scales %xs group 16, %w scales %s layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x32xi8>, tensor<?x3xf32>, tensor<128xui8>, tensor<8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_integer_linear_c6(%x: tensor<?x32xi8>, %xs: tensor<?x3xf32>, %w: tensor<128xui8>, %s: tensor<16xf32>) {
+  // expected-error @+1 {{expects groups of x that are a multiple or a divisor of the weight's 16, or all 32 inputs, got 12}}
+  %0 = qkernel.packed_integer_linear %x scales %xs group 12, %w scales %s layout <element = ui4, out = 8, in = 32, group = 16> : (tensor<?x32xi8>, tensor<?x3xf32>, tensor<128xui8>, tensor<16xf32>) -> tensor<?x8xf32>
   return
 }
 

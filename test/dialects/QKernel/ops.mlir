@@ -23,6 +23,13 @@ func.func @packed_embedding(%i: tensor<?x?xi64>, %c: tensor<16x3xui8>, %s: tenso
   return %1 : tensor<?x?x5xf32>
 }
 
+// CHECK-LABEL: func.func @integer_linear
+func.func @integer_linear(%x: tensor<?x64xi8>, %xs: tensor<?x2xf32>, %xz: tensor<?x2xi8>, %w: tensor<256xui8>, %s: tensor<16xf16>, %z: tensor<16xui8>, %b: tensor<8xf32>) -> tensor<?x8xf32> {
+  // CHECK: qkernel.packed_integer_linear %{{.+}} scales %{{.+}} zeros %{{.+}} group 32, %{{.+}} scales %{{.+}} zeros %{{.+}} bias %{{.+}} layout <element = ui4, out = 8, in = 64, group = 32, scales = f16> :
+  %0 = qkernel.packed_integer_linear %x scales %xs zeros %xz group 32, %w scales %s zeros %z bias %b layout <element = ui4, out = 8, in = 64, group = 32, scales = f16> : (tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi8>, tensor<256xui8>, tensor<16xf16>, tensor<16xui8>, tensor<8xf32>) -> tensor<?x8xf32>
+  return %0 : tensor<?x8xf32>
+}
+
 // CHECK-LABEL: qkernel.kernel @add scalars ["d0"] args
 // CHECK-SAME{LITERAL}: [["d0", "64"], ["d0", "64"]]
 // CHECK-NEXT: ^bb0(%[[A:.+]]: tensor<?x64xf32>, %[[B:.+]]: tensor<?x64xf32>):

@@ -252,6 +252,46 @@ func.func @attention_c4(%q: tensor<1x4x?x8xf32>, %k: tensor<1x2x?x8xf32>, %v: te
 
 // -----
 
+func.func @attention_c5(%q: tensor<3x4x?x8xf32>, %k: tensor<3x2x?x8xf32>, %n: tensor<2xi64>) {
+  // expected-error @+1 {{expects lengths [batch] for q 'tensor<3x4x?x8xf32>', got 'tensor<2xi64>'}}
+  %0 = qmodel.attention %q, %k, %k lengths %n scale 0.5 mask_value -1.0 : (tensor<3x4x?x8xf32>, tensor<3x2x?x8xf32>, tensor<3x2x?x8xf32>, tensor<2xi64>) -> tensor<3x4x?x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c6(%q: tensor<1x4x?x8xf32>) {
+  // expected-error @+1 {{expects a window of 1 or more keys of a causal attention, got 3}}
+  %0 = qmodel.attention %q, %q, %q scale 0.5 window 3 mask_value -1.0 : (tensor<1x4x?x8xf32>, tensor<1x4x?x8xf32>, tensor<1x4x?x8xf32>) -> tensor<1x4x?x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c6_softcap(%q: tensor<1x4x?x8xf32>) {
+  // expected-error @+1 {{expects a positive softcap, got 0}}
+  %0 = qmodel.attention %q, %q, %q scale 0.5 softcap 0.0 mask_value -1.0 : (tensor<1x4x?x8xf32>, tensor<1x4x?x8xf32>, tensor<1x4x?x8xf32>) -> tensor<1x4x?x8xf32>
+  return
+}
+
+// -----
+
+func.func @append_c1(%p: tensor<2x4x?x8xf32>, %x: tensor<2x3x?x8xf32>, %n: tensor<2xi64>, %t: tensor<1xi64>) {
+  // expected-error @+1 {{expects past, new tokens and result [batch, kv_heads, tokens, d], got}}
+  %0 = qmodel.append %p, %x lengths %n total %t : (tensor<2x4x?x8xf32>, tensor<2x3x?x8xf32>, tensor<2xi64>, tensor<1xi64>) -> tensor<2x4x?x8xf32>
+  return
+}
+
+// -----
+
+func.func @append_c2(%p: tensor<2x4x?x8xf32>, %n: tensor<2xi64>, %t: tensor<2xi64>) {
+  // expected-error @+1 {{expects lengths [batch] and one total, got 'tensor<2xi64>' and 'tensor<2xi64>'}}
+  %0 = qmodel.append %p, %p lengths %n total %t : (tensor<2x4x?x8xf32>, tensor<2x4x?x8xf32>, tensor<2xi64>, tensor<2xi64>) -> tensor<2x4x?x8xf32>
+  return
+}
+
+// -----
+
 func.func @activation_c1(%x: tensor<?x4xf32>, %y: tensor<?x5xf32>) {
   // expected-error @+1 {{expects a result of the shape of 'tensor<?x4xf32>', got 'tensor<?x5xf32>'}}
   %0 = qmodel.activation silu %x : (tensor<?x4xf32>) -> tensor<?x5xf32>
@@ -392,3 +432,148 @@ module attributes {qmodel.bounds = 3} {
 
 // expected-error @+1 {{expects 'qmodel.dims' of argument 0 to be a list of dimension expressions, got ["seq +"]}}
 func.func private @dims(%x: tensor<?xf32> {qmodel.dims = ["seq +"]})
+
+// -----
+
+// expected-error @+1 {{expects 0 (all) or more rows per block, got -1}}
+func.func private @scheme_c2_rows() attributes {a = #qmodel.scheme<bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even, rows = -1>}
+
+// -----
+
+// expected-error @+1 {{expects scales of f32, f16 or bf16, got 'f64'}}
+func.func private @scheme_c4() attributes {a = #qmodel.scheme<bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even, scales = f64>}
+
+// -----
+
+// expected-error @+1 {{expects a scheme of scales without a second level of its own}}
+func.func private @scheme_c5() attributes {a = #qmodel.scheme<bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even, scale_scheme = <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even, scale_scheme = <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even>>>}
+
+// -----
+
+// expected-error @+1 {{expects an input scheme with 1 row (per token) or 0 (per tensor), got 2}}
+func.func private @plan_c1() attributes {a = #qmodel.plan<weight = <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even>, input = <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even, rows = 2>>}
+
+// -----
+
+// expected-error @+1 {{expects an input scheme without scale_scheme, got}}
+func.func private @plan_c2() attributes {a = #qmodel.plan<weight = <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even>, input = <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even, scale_scheme = <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even>>>}
+
+// -----
+
+func.func @dequantize_c2_blocks(%c: tensor<5x40xui4>, %s: tensor<5x2xf32>) {
+  // expected-error @+1 {{expects scales and zeros of the shape of 'tensor<3x2xf32>' or with one element for 'tensor<5x40xui4>' in blocks of 2 x 32, got scales 'tensor<5x2xf32>'}}
+  %0 = qmodel.dequantize %c, %s group 32 rows 2 : (tensor<5x40xui4>, tensor<5x2xf32>) -> tensor<5x40xf32>
+  return
+}
+
+// -----
+
+func.func @dequantize_c5_rows(%c: tensor<2x40xui4>, %s: tensor<2x2xf32>) {
+  // expected-error @+1 {{expects a group of 0 (per row) or more and rows of 0 (all) or more, got 32 and -1}}
+  %0 = qmodel.dequantize %c, %s group 32 rows -1 : (tensor<2x40xui4>, tensor<2x2xf32>) -> tensor<2x40xf32>
+  return
+}
+
+// -----
+
+func.func @quantize_c1(%x: tensor<?x3x8xf32>, %s: tensor<2xf32>) {
+  // expected-error @+1 {{expects scales and zeros of the shape of}}
+  %0 = qmodel.quantize %x, %s scheme <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even> : (tensor<?x3x8xf32>, tensor<2xf32>) -> tensor<?x3x8xi8>
+  return
+}
+
+// -----
+
+func.func @quantize_c2(%x: tensor<?x8xf32>, %s: tensor<1xf32>) {
+  // expected-error @+1 {{expects codes of 'i8' of the shape of 'tensor<?x8xf32>', got 'tensor<?x8xui8>'}}
+  %0 = qmodel.quantize %x, %s scheme <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even> : (tensor<?x8xf32>, tensor<1xf32>) -> tensor<?x8xui8>
+  return
+}
+
+// -----
+
+func.func @quantize_c3(%x: tensor<8xf32>, %s: tensor<2xf32>) {
+  // expected-error @+1 {{expects one scale and one zero for x of rank 1, got 'tensor<2xf32>'}}
+  %0 = qmodel.quantize %x, %s scheme <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even> : (tensor<8xf32>, tensor<2xf32>) -> tensor<8xi8>
+  return
+}
+
+// -----
+
+func.func @dynamic_quantize_c1(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{expects a scheme with one row per block, got}}
+  %0:2 = qmodel.dynamic_quantize %x scheme <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even, rows = 0> : (tensor<?x8xf32>) -> (tensor<?x8xi8>, tensor<1x1xf32>)
+  return
+}
+
+// -----
+
+func.func @dynamic_quantize_c2(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{expects codes of 'i8' of the shape of 'tensor<?x8xf32>', got 'tensor<?x8xi4>'}}
+  %0:2 = qmodel.dynamic_quantize %x scheme <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even> : (tensor<?x8xf32>) -> (tensor<?x8xi4>, tensor<?x1xf32>)
+  return
+}
+
+// -----
+
+func.func @dynamic_quantize_c2_groups(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{expects scales of 'f32', and zeros, with 1 groups per row of 'tensor<?x8xf32>', got 'tensor<?x2xf32>'}}
+  %0:2 = qmodel.dynamic_quantize %x scheme <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even> : (tensor<?x8xf32>) -> (tensor<?x8xi8>, tensor<?x2xf32>)
+  return
+}
+
+// -----
+
+func.func @dynamic_quantize_c2_type(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{expects scales of 'f32', and zeros, with 1 groups per row of 'tensor<?x8xf32>', got 'tensor<?x1xf16>'}}
+  %0:2 = qmodel.dynamic_quantize %x scheme <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even> : (tensor<?x8xf32>) -> (tensor<?x8xi8>, tensor<?x1xf16>)
+  return
+}
+
+// -----
+
+func.func @dynamic_quantize_c3(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{expects zeros in the type of the codes exactly if the scheme stores them, got none}}
+  %0:2 = qmodel.dynamic_quantize %x scheme <bits = 8, group = 0, symmetric = false, grid = minmax, rounding = half_even> : (tensor<?x8xf32>) -> (tensor<?x8xui8>, tensor<?x1xf32>)
+  return
+}
+
+// -----
+
+func.func @decompress_24_c1(%v: tensor<2x4xf32>, %p: tensor<2x4xui8>) {
+  // expected-error @+1 {{expects values [out, in / 2] and ui2 positions of the same even width, got 'tensor<2x4xf32>' and 'tensor<2x4xui8>'}}
+  %0 = qmodel.decompress_24 %v, %p : (tensor<2x4xf32>, tensor<2x4xui8>) -> tensor<2x8xf32>
+  return
+}
+
+// -----
+
+func.func @decompress_24_c1_odd(%v: tensor<2x3xf32>, %p: tensor<2x3xui2>) {
+  // expected-error @+1 {{expects values [out, in / 2] and ui2 positions of the same even width}}
+  %0 = qmodel.decompress_24 %v, %p : (tensor<2x3xf32>, tensor<2x3xui2>) -> tensor<2x6xf32>
+  return
+}
+
+// -----
+
+func.func @decompress_24_c2(%v: tensor<2x4xf32>, %p: tensor<2x4xui2>) {
+  // expected-error @+1 {{expects a result twice as wide as 'tensor<2x4xf32>', got 'tensor<2x4xf32>'}}
+  %0 = qmodel.decompress_24 %v, %p : (tensor<2x4xf32>, tensor<2x4xui2>) -> tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @channel_scale_c1(%x: tensor<?x8xf32>, %s: tensor<7xf32>) {
+  // expected-error @+1 {{scales}}
+  %0 = qmodel.channel_scale %x, %s : (tensor<?x8xf32>, tensor<7xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @channel_scale_c2(%x: tensor<?x8xf32>, %s: tensor<8xf32>) {
+  // expected-error @+1 {{expects a result of the shape of 'tensor<?x8xf32>', got 'tensor<?x7xf32>'}}
+  %0 = qmodel.channel_scale %x, %s : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x7xf32>
+  return
+}

@@ -79,6 +79,15 @@ func.func @attention(%q: tensor<1x4x?x8xf32>, %k: tensor<1x2x?x8xf32>, %v: tenso
   return %1 : tensor<1x4x?x6xf32>
 }
 
+// CHECK-LABEL: func.func @cached_attention
+func.func @cached_attention(%q: tensor<2x4x?x8xf32>, %past: tensor<2x2x?x8xf32>, %new: tensor<2x2x?x8xf32>, %n: tensor<2xi32>, %t: tensor<1xi64>) -> tensor<2x4x?x8xf32> {
+  // CHECK: qmodel.append %{{.+}}, %{{.+}} lengths %{{.+}} total %{{.+}} : (tensor<2x2x?x8xf32>, tensor<2x2x?x8xf32>, tensor<2xi32>, tensor<1xi64>) -> tensor<2x2x?x8xf32>
+  %k = qmodel.append %past, %new lengths %n total %t : (tensor<2x2x?x8xf32>, tensor<2x2x?x8xf32>, tensor<2xi32>, tensor<1xi64>) -> tensor<2x2x?x8xf32>
+  // CHECK: qmodel.attention %{{.+}}, %{{.+}}, %{{.+}} lengths %{{.+}} causal scale 5.000000e-01 softcap 3.000000e+01 window 16 mask_value 0xFFF0000000000000 :
+  %0 = qmodel.attention %q, %k, %k lengths %n causal scale 0.5 softcap 30.0 window 16 mask_value 0xFFF0000000000000 : (tensor<2x4x?x8xf32>, tensor<2x2x?x8xf32>, tensor<2x2x?x8xf32>, tensor<2xi32>) -> tensor<2x4x?x8xf32>
+  return %0 : tensor<2x4x?x8xf32>
+}
+
 // CHECK-LABEL: func.func @elementwise
 func.func @elementwise(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
   // CHECK: qmodel.activation silu %{{.+}} : (tensor<?x8xf32>) -> tensor<?x8xf32>
@@ -107,6 +116,28 @@ func.func @dequantize(%c: tensor<2x40xui4>, %s: tensor<2x2xf32>, %z: tensor<2x2x
   // CHECK: qmodel.dequantize %{{.+}}, %{{.+}} group 0 : (tensor<2x40xi8>, tensor<2x1xf32>) -> tensor<2x40xf32>
   %1 = qmodel.dequantize %n, %r group 0 : (tensor<2x40xi8>, tensor<2x1xf32>) -> tensor<2x40xf32>
   return %1 : tensor<2x40xf32>
+}
+
+// CHECK-LABEL: func.func @quantized_forms
+func.func @quantized_forms(%x: tensor<?x?x40xf32>, %c: tensor<5x40xui4>, %sc: tensor<3x2xi8>, %ss: tensor<1xf32>, %p: tensor<5x20xui2>, %v: tensor<5x20xf32>, %f: tensor<40xf32>) -> tensor<?x?x40xf32> {
+  // A second level of scales, in two-dimensional blocks.
+  // CHECK: %[[S:.+]] = qmodel.dequantize %{{.+}}, %{{.+}} group 0 rows 0 : (tensor<3x2xi8>, tensor<1xf32>) -> tensor<3x2xf16>
+  %s = qmodel.dequantize %sc, %ss group 0 rows 0 : (tensor<3x2xi8>, tensor<1xf32>) -> tensor<3x2xf16>
+  // CHECK: qmodel.dequantize %{{.+}}, %[[S]] group 32 rows 2 scheme <bits = 4, group = 32, symmetric = false, grid = minmax, rounding = half_even, rows = 2, scales = f16, scale_scheme = <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even, rows = 0>>
+  %w = qmodel.dequantize %c, %s group 32 rows 2 scheme <bits = 4, group = 32, symmetric = false, grid = minmax, rounding = half_even, rows = 2, scales = f16, scale_scheme = <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even, rows = 0>> : (tensor<5x40xui4>, tensor<3x2xf16>) -> tensor<5x40xf32>
+  // CHECK: qmodel.decompress_24 %{{.+}}, %{{.+}} : (tensor<5x20xf32>, tensor<5x20xui2>) -> tensor<5x40xf32>
+  %d = qmodel.decompress_24 %v, %p : (tensor<5x20xf32>, tensor<5x20xui2>) -> tensor<5x40xf32>
+  // CHECK: qmodel.channel_scale %{{.+}}, %{{.+}} : (tensor<?x?x40xf32>, tensor<40xf32>) -> tensor<?x?x40xf32>
+  %y = qmodel.channel_scale %x, %f : (tensor<?x?x40xf32>, tensor<40xf32>) -> tensor<?x?x40xf32>
+  // CHECK: qmodel.quantize %{{.+}}, %{{.+}} scheme <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even, rows = 0> : (tensor<?x?x40xf32>, tensor<1xf32>) -> tensor<?x?x40xi8>
+  %q = qmodel.quantize %y, %ss scheme <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even, rows = 0> : (tensor<?x?x40xf32>, tensor<1xf32>) -> tensor<?x?x40xi8>
+  // CHECK: qmodel.dynamic_quantize %{{.+}} scheme <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even> : (tensor<?x?x40xf32>) -> (tensor<?x?x40xi8>, tensor<?x?x1xf32>)
+  %e:2 = qmodel.dynamic_quantize %y scheme <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even> : (tensor<?x?x40xf32>) -> (tensor<?x?x40xi8>, tensor<?x?x1xf32>)
+  // CHECK: qmodel.dynamic_quantize {{.*}} -> (tensor<?x?x40xui4>, tensor<?x?x2xf32>, tensor<?x?x2xui4>)
+  %g:3 = qmodel.dynamic_quantize %y scheme <bits = 4, group = 32, symmetric = false, grid = minmax, rounding = half_even> : (tensor<?x?x40xf32>) -> (tensor<?x?x40xui4>, tensor<?x?x2xf32>, tensor<?x?x2xui4>)
+  // CHECK: qmodel.dequantize {{.*}} group 0 : (tensor<?x?x40xi8>, tensor<?x?x1xf32>) -> tensor<?x?x40xf32>
+  %r = qmodel.dequantize %e#0, %e#1 group 0 : (tensor<?x?x40xi8>, tensor<?x?x1xf32>) -> tensor<?x?x40xf32>
+  return %r : tensor<?x?x40xf32>
 }
 
 // Every grid and rounding has a spelling.

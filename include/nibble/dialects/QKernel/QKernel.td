@@ -154,7 +154,7 @@ def QKernel_PackedEmbeddingOp : QKernel_Op<"packed_embedding", [Pure,
     - (C3) the result is indices' dimensions followed by width.
   }];
   let arguments = (ins RankedTensorOf<[AnyInteger]>:$indices,
-                       2DTensorOf<[UI8]>:$codes, QKernel_FloatTensor:$scales,
+                       2DTensorOf<[UI8]>:$codes, QKernel_ScaleTensor:$scales,
                        Optional<2DTensorOf<[UI8]>>:$zeros,
                        TypeAttr:$element, I64Attr:$width, I64Attr:$group);
   let results = (outs QKernel_FloatTensor:$result);

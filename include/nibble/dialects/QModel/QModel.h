@@ -34,6 +34,7 @@ namespace nibble::qmodel {
 
 /// The plain description of a scheme that Numerics works with.
 IntegerScheme integerScheme(SchemeAttr scheme);
+BlockScheme blockScheme(SchemeAttr scheme);
 
 /// The tensor of a weight: a literal, or mapped from its file. Errors go to
 /// `where`.

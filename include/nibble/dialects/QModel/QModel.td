@@ -104,7 +104,9 @@ def QModel_SchemeAttr : QModel_Attr<"Scheme", "scheme"> {
     | per group          | 1    | 32    |
     | two-dimensional    | 128  | 128   |
 
-    `scales` is the type that scales are rounded to before codes are computed.
+    `scales` is the type that scales are stored in. Codes are computed with the
+    scales as stored; only float32 scales of weights are rounded after that
+    (Numerics/RoundToNearest.h).
     `scale_scheme` quantizes the scales [blocks] themselves, as a matrix whose
     rows are those of the weight's blocks (double quantization); they are stored
     as codes of it.
@@ -224,7 +226,8 @@ def QModel_FloatTensor : RankedTensorOf<[AnyFloat]>;
 def QModel_IntTensor : RankedTensorOf<[AnyInteger]>;
 
 def QModel_LinearOp : QModel_ModelOp<"linear", [
-    DeclareOpInterfaceMethods<QuantizableOpInterface, ["getWeightOperand"]>]> {
+    DeclareOpInterfaceMethods<QuantizableOpInterface, ["getWeightOperand"]>,
+    DeclareOpInterfaceMethods<ChannelScaleInterface, ["getChannelConstants"]>]> {
   let summary = "x W^T + b";
   let description = [{
     `y[..., o] = sum_i x[..., i] * weight[o, i] + bias[o]`
@@ -269,7 +272,8 @@ def QModel_EmbeddingOp : QModel_ModelOp<"embedding", [
   let hasVerifier = 1;
 }
 
-def QModel_RmsNormOp : QModel_ModelOp<"rms_norm"> {
+def QModel_RmsNormOp : QModel_ModelOp<"rms_norm", [
+    DeclareOpInterfaceMethods<ChannelScaleInterface, ["getChannelConstants"]>]> {
   let summary = "root mean square normalization";
   let description = [{
     `y = x / sqrt(mean(x^2) + epsilon) * gain` over the last dimension.
@@ -288,7 +292,8 @@ def QModel_RmsNormOp : QModel_ModelOp<"rms_norm"> {
   let hasVerifier = 1;
 }
 
-def QModel_LayerNormOp : QModel_ModelOp<"layer_norm"> {
+def QModel_LayerNormOp : QModel_ModelOp<"layer_norm", [
+    DeclareOpInterfaceMethods<ChannelScaleInterface, ["getChannelConstants"]>]> {
   let summary = "layer normalization";
   let description = [{
     `y = (x - mean(x)) / sqrt(var(x) + epsilon) * gain + bias` over the last
@@ -336,7 +341,8 @@ def QModel_RopeOp : QModel_ModelOp<"rope"> {
   let hasVerifier = 1;
 }
 
-def QModel_AttentionOp : QModel_ModelOp<"attention", [AttrSizedOperandSegments]> {
+def QModel_AttentionOp : QModel_ModelOp<"attention", [AttrSizedOperandSegments,
+    DeclareOpInterfaceMethods<ChannelScaleInterface, ["getFactorOperands"]>]> {
   let summary = "scaled dot-product attention with grouped heads";
   let description = [{
     q is [batch, heads, seq, d], k [batch, kv_heads, total, d], v [batch,
@@ -418,7 +424,8 @@ def QModel_AppendOp : QModel_ModelOp<"append"> {
   let hasVerifier = 1;
 }
 
-def QModel_ActivationOp : QModel_ModelOp<"activation"> {
+def QModel_ActivationOp : QModel_ModelOp<"activation", [
+    DeclareOpInterfaceMethods<ChannelScaleInterface, ["getFactorOperands"]>]> {
   let summary = "elementwise activation function";
   let description = [{
     silu `x * sigmoid(x)`; gelu `x * (1 + erf(x / sqrt(2))) / 2`; gelu_tanh
@@ -435,7 +442,8 @@ def QModel_ActivationOp : QModel_ModelOp<"activation"> {
   let hasVerifier = 1;
 }
 
-def QModel_GatedActivationOp : QModel_ModelOp<"gated_activation"> {
+def QModel_GatedActivationOp : QModel_ModelOp<"gated_activation", [
+    DeclareOpInterfaceMethods<ChannelScaleInterface, ["getFactorOperands"]>]> {
   let summary = "activation(gate) * up, the middle of a gated MLP";
   let description = [{
     Constraints: (C1) gate, up and the result have the same type.
@@ -449,7 +457,8 @@ def QModel_GatedActivationOp : QModel_ModelOp<"gated_activation"> {
   let hasVerifier = 1;
 }
 
-class QModel_BinaryOp<string mnemonic, string what> : QModel_ModelOp<mnemonic> {
+class QModel_BinaryOp<string mnemonic, string what, list<Trait> traits = []>
+    : QModel_ModelOp<mnemonic, traits> {
   let summary = what # " of two tensors of one shape";
   let description = [{
     Residual connections and the like; other broadcasting stays `onnx.node`.
@@ -464,7 +473,8 @@ class QModel_BinaryOp<string mnemonic, string what> : QModel_ModelOp<mnemonic> {
   let hasVerifier = 1;
 }
 def QModel_AddOp : QModel_BinaryOp<"add", "sum">;
-def QModel_MultiplyOp : QModel_BinaryOp<"multiply", "product">;
+def QModel_MultiplyOp : QModel_BinaryOp<"multiply", "product", [
+    DeclareOpInterfaceMethods<ChannelScaleInterface, ["getFactorOperands"]>]>;
 
 //===----------------------------------------------------------------------===//
 // Quantized forms
@@ -524,7 +534,9 @@ def QModel_QuantizeOp : QModel_ModelOp<"quantize"> {
     Constraints:
     - (C1) scales and zeros as (C2), (C3) and (C5) of `dequantize`, with the
       scheme's rows and group.
-    - (C2) codes have x's shape and the scheme's bits.
+    - (C2) codes have x's shape and the scheme's type: unsigned unless it is
+      symmetric and not of the `gptq` grid.
+    - (C3) scales and zeros of an x of rank 1 have one element.
   }];
   let arguments = (ins QModel_FloatTensor:$x, QModel_FloatTensor:$scales,
                        Optional<QModel_IntTensor>:$zeros,
@@ -542,14 +554,15 @@ def QModel_DynamicQuantizeOp : QModel_ModelOp<"dynamic_quantize"> {
   let description = [{
     Each token (row of the last dimension) of x, or each `group` consecutive
     channels of it, gets scale and zero point from its own range by the scheme's
-    grid (Numerics/Grid.h), in float32; codes as in `quantize`. zeros are there
-    exactly if the scheme stores them. Infinities and NaN are errors in the
-    interpreter; a kernel gives some codes.
+    grid, in float32; codes as in `quantize`. Numerics/Activations.h lists the
+    operations. zeros are there exactly if the scheme stores them. Infinities
+    and NaN are errors in the interpreter; a kernel gives some codes.
 
     Constraints:
     - (C1) the scheme has rows = 1.
-    - (C2) codes have x's shape and the scheme's bits; scales and zeros x's
-      shape with ceil(in / group) as last dimension.
+    - (C2) codes have x's shape and the scheme's type; scales, of the scheme's
+      type of scales, and zeros have x's shape with ceil(in / group) as last
+      dimension.
     - (C3) zeros are present exactly if the scheme stores them, in the type of
       the codes.
   }];
@@ -589,7 +602,8 @@ def QModel_Decompress24Op : QModel_ModelOp<"decompress_24"> {
   let hasVerifier = 1;
 }
 
-def QModel_ChannelScaleOp : QModel_ModelOp<"channel_scale"> {
+def QModel_ChannelScaleOp : QModel_ModelOp<"channel_scale", [
+    DeclareOpInterfaceMethods<ChannelScaleInterface, ["getChannelConstants"]>]> {
   let summary = "a factor per channel";
   let description = [{
     `y[..., c] = x[..., c] * scales[c]`: an equivalence transformation that stays
