@@ -18,6 +18,8 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/Matchers.h"
 
+#include <numeric>
+
 using namespace mlir;
 
 namespace nibble::cpu {
@@ -337,6 +339,87 @@ Value Code::horizontalMaximum(Value vector) {
       maximum(slice(vector, 0, half), slice(vector, half, half)));
 }
 
+Value Code::reinterpret(Value vector, Type element) {
+  auto type = cast<VectorType>(vector.getType());
+  int64_t bits = type.getDimSize(0) * type.getElementTypeBitWidth();
+  auto result =
+      VectorType::get({bits / element.getIntOrFloatBitWidth()}, element);
+  return LLVM::BitcastOp::create(builder, location, result, vector);
+}
+
+Value Code::extend(Value vector, Value fill) {
+  auto type = cast<VectorType>(fill.getType());
+  auto own = dyn_cast<VectorType>(vector.getType());
+  if (!own)
+    return insert(fill, vector, 0);
+  if (own == type)
+    return vector;
+  // Both operands of a shuffle have one type: first the length, then the fill.
+  llvm::SmallVector<int32_t> widened(type.getDimSize(0), -1), filled;
+  std::iota(widened.begin(), widened.begin() + own.getDimSize(0), 0);
+  Value poison = LLVM::PoisonOp::create(builder, location, own);
+  Value wide =
+      LLVM::ShuffleVectorOp::create(builder, location, vector, poison, widened);
+  for (int64_t lane = 0; lane < type.getDimSize(0); ++lane)
+    filled.push_back(static_cast<int32_t>(
+        lane < own.getDimSize(0) ? lane : lane + type.getDimSize(0)));
+  return LLVM::ShuffleVectorOp::create(builder, location, wide, fill, filled);
+}
+
+Value Code::permute(Value vector, llvm::ArrayRef<int32_t> lanes) {
+  return LLVM::ShuffleVectorOp::create(builder, location, vector, vector,
+                                       lanes);
+}
+
+//===----------------------------------------------------------------------===//
+// Integer dot products
+//===----------------------------------------------------------------------===//
+
+Value Code::intrinsic(Type result, llvm::StringRef name, ValueRange operands) {
+  return LLVM::CallIntrinsicOp::create(builder, location, result,
+                                       builder.getStringAttr(name), operands)
+      .getResult(0);
+}
+
+/// Pairwise, which is a shorter chain than one after the other.
+static Value sumOf(Code &code, Values terms) {
+  while (terms.size() > 1) {
+    Values next;
+    for (size_t i = 0; i < terms.size(); i += 2)
+      next.push_back(i + 1 < terms.size() ? code.add(terms[i], terms[i + 1])
+                                          : terms[i]);
+    terms = std::move(next);
+  }
+  return terms[0];
+}
+
+Value Code::dotBytes(Value sum, llvm::ArrayRef<Value> unsignedBytes,
+                     llvm::ArrayRef<Value> signedBytes, int64_t largest) {
+  // A lane of vpmaddubsw is two products, at most 2 * 128 * largest in
+  // magnitude. As many of them as 16 bits hold are added before they widen.
+  size_t run = static_cast<size_t>(std::max<int64_t>(1, 32767 / 256 / largest));
+  Type words = vector(i16(), 16), ints = vector(i32(), 8);
+  Value ones = integer(words, 1);
+  for (size_t first = 0; first < unsignedBytes.size(); first += run) {
+    Values terms;
+    for (size_t i = first; i < std::min(first + run, unsignedBytes.size()); ++i)
+      terms.push_back(intrinsic(words, "llvm.x86.avx2.pmadd.ub.sw",
+                                {unsignedBytes[i], signedBytes[i]}));
+    sum = add(sum, intrinsic(ints, "llvm.x86.avx2.pmadd.wd",
+                             {sumOf(*this, terms), ones}));
+  }
+  return sum;
+}
+
+Value Code::dotWords(Value sum, llvm::ArrayRef<Value> a,
+                     llvm::ArrayRef<Value> b) {
+  Values terms;
+  for (auto [x, y] : llvm::zip_equal(a, b))
+    terms.push_back(
+        intrinsic(vector(i32(), 8), "llvm.x86.avx2.pmadd.wd", {x, y}));
+  return add(sum, sumOf(*this, terms));
+}
+
 //===----------------------------------------------------------------------===//
 // Memory
 //===----------------------------------------------------------------------===//
@@ -362,19 +445,33 @@ Value Code::load(Type type, Value base, Value offset) {
                               alignmentOf(element));
 }
 
+Value Code::loadFloats(Type stored, int64_t count, Value base, Value offset) {
+  if (!stored.isBF16())
+    return resizeFloat(load(vector(stored, count), base, offset), f32());
+  Value upper = resizeInteger(load(vector(i16(), count), base, offset), i32(),
+                              /*isUnsigned=*/true);
+  return bitcast(shiftLeft(upper, integer(upper.getType(), 16)), f32());
+}
+
 void Code::store(Value value, Value base, Value offset) {
   Type element = getElementTypeOrSelf(value.getType());
   LLVM::StoreOp::create(builder, location, value,
                         address(element, base, offset), alignmentOf(element));
 }
 
+void Code::prefetch(Value base, int64_t bytes) {
+  // Not `address`: the place need not be inside of anything.
+  Value place = LLVM::GEPOp::create(builder, location, pointer(), i8(), base,
+                                    ValueRange(index(bytes)));
+  LLVM::Prefetch::create(builder, location, place, /*rw=*/0, /*hint=*/3,
+                         /*cache=*/1);
+}
+
 Value Code::scratch(Type element, int64_t count) {
-  // In the entry block: an alloca in a loop would grow the stack.
-  Block *block = builder.getInsertionBlock();
-  while (!isa<LLVM::LLVMFuncOp>(block->getParentOp()))
-    block = block->getParentOp()->getBlock();
+  // In the entry block: an alloca in a loop would grow the stack. What is being
+  // built is not attached to the function yet, so the block is remembered.
   OpBuilder::InsertionGuard guard(builder);
-  builder.setInsertionPointToStart(block);
+  builder.setInsertionPointToStart(entry);
   return LLVM::AllocaOp::create(builder, location, pointer(), element,
                                 index(count), 64);
 }

@@ -36,8 +36,10 @@ enum class Compare { eq, ne, lt, le, gt, ge };
 
 class Code {
 public:
+  /// `builder` stands in the entry block of the function.
   Code(mlir::OpBuilder &builder, mlir::Location location)
-      : builder(builder), location(location) {}
+      : builder(builder), location(location),
+        entry(builder.getInsertionBlock()) {}
 
   mlir::OpBuilder &builder;
   mlir::Location location;
@@ -47,6 +49,7 @@ public:
   Type f64() { return builder.getF64Type(); }
   Type i1() { return builder.getI1Type(); }
   Type i8() { return builder.getI8Type(); }
+  Type i16() { return builder.getIntegerType(16); }
   Type i32() { return builder.getI32Type(); }
   Type i64() { return builder.getI64Type(); }
   Type pointer();
@@ -107,11 +110,30 @@ public:
   /// The lanes added pairwise in a fixed order.
   Value horizontalSum(Value vector);
   Value horizontalMaximum(Value vector);
+  /// The same bits as lanes of `element`.
+  Value reinterpret(Value vector, Type element);
+  /// The lanes of `vector` and those of `fill` behind them, in its type.
+  Value extend(Value vector, Value fill);
+  /// Lane i of the result is lane `lanes[i]` of `vector`.
+  Value permute(Value vector, llvm::ArrayRef<int32_t> lanes);
+
+  // Integer dot products: lane i of `sum` (8 of i32, modulo 2^32) grows by the
+  // products of the elements that lie where it lies.
+  /// 32 unsigned bytes of at most `largest` (2 to 7 bits) times 32 signed ones,
+  /// for each pair of vectors.
+  Value dotBytes(Value sum, llvm::ArrayRef<Value> unsignedBytes,
+                 llvm::ArrayRef<Value> signedBytes, int64_t largest);
+  /// 16 signed 16-bit integers times 16, for each pair of vectors.
+  Value dotWords(Value sum, llvm::ArrayRef<Value> a, llvm::ArrayRef<Value> b);
 
   // Memory. Offsets count elements of `element`; accesses are aligned to it.
   Value address(Type element, Value base, Value offset);
   Value load(Type type, Value base, Value offset);
+  /// `count` floats that are stored as f32, f16 or bf16, as f32.
+  Value loadFloats(Type stored, int64_t count, Value base, Value offset);
   void store(Value value, Value base, Value offset);
+  /// Asks for the cache line `bytes` behind `base`, which may be anywhere.
+  void prefetch(Value base, int64_t bytes);
   /// Stack memory of `count` elements, allocated at the function's entry.
   Value scratch(Type element, int64_t count);
 
@@ -132,7 +154,10 @@ public:
                   const llvm::StringMap<Value> &symbols);
 
 private:
+  mlir::Block *entry;
+
   bool isFloat(Value value);
+  Value intrinsic(Type result, llvm::StringRef name, mlir::ValueRange operands);
 };
 
 } // namespace nibble::cpu

@@ -25,6 +25,7 @@
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Program.h"
+#include "llvm/Support/Signals.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
@@ -48,8 +49,11 @@ class TemporaryFile {
 public:
   explicit TemporaryFile(llvm::StringRef suffix) {
     error = llvm::sys::fs::createTemporaryFile("nibble", suffix, path);
+    if (!error)
+      llvm::sys::RemoveFileOnSignal(path);
   }
   ~TemporaryFile() {
+    llvm::sys::DontRemoveFileOnSignal(path);
     if (!path.empty() && !kept)
       llvm::sys::fs::remove(path);
   }

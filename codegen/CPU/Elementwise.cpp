@@ -1,19 +1,17 @@
-//===- Elementwise.cpp - Arithmetic, comparisons, activations -------------===//
+//===- Elementwise.cpp - Arithmetic, comparisons and functions ------------===//
 //
 // Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
-// Each ONNX operator is a function from the operands' elements, broadcast to
-// the result, to the result's element.
+// Operators that are one or a few instructions, and the functions of Math.h.
+// Integers wrap; their division by zero gives the dividend instead of a trap.
 //
 //===----------------------------------------------------------------------===//
 
-#include "Kernel.h"
+#include "Elements.h"
 #include "Math.h"
-
-#include "nibble/dialects/QModel/QModel.h"
 
 #include <limits>
 
@@ -22,61 +20,6 @@ using namespace mlir;
 namespace nibble::cpu {
 
 namespace {
-
-/// What an operator does with elements.
-struct Elements {
-  Kernel &kernel;
-  Code &code;
-  onnx::NodeOp node;
-  llvm::SmallVector<Value> in; ///< null for absent operands
-  bool isUnsigned;             ///< of the first operand
-  bool isFloat;
-  Type result;
-
-  Value x() { return in[0]; }
-  Value y() { return in[1]; }
-  Value number(double value) { return code.real(in[0].getType(), value); }
-  Value attribute(llvm::StringRef name, double defaultValue) {
-    return number(node.floatAttribute(name, defaultValue));
-  }
-};
-
-using Function = Value (*)(Elements &);
-
-/// Elements of all operands at `index` of the result.
-Values operandElements(Kernel &kernel, Operation *op, Index index) {
-  Values elements;
-  const Shape &shape = kernel.shape(op->getResult(0));
-  for (Value operand : op->getOperands())
-    elements.push_back(isa<NoneType>(operand.getType())
-                           ? Value()
-                           : kernel.broadcastElement(operand, index, shape));
-  return elements;
-}
-
-template <Function function>
-Value elementwise(Kernel &kernel, Operation *op, unsigned, Index index) {
-  Value first = op->getOperand(0);
-  Elements elements{kernel,
-                    kernel.code,
-                    cast<onnx::NodeOp>(op),
-                    operandElements(kernel, op, index),
-                    Kernel::isUnsigned(first),
-                    Kernel::isFloat(first),
-                    kernel.registerType(op->getResult(0))};
-  return function(elements);
-}
-
-/// A function that is only defined for float32 (and narrower) elements.
-template <Value (*function)(Code &, Value)> Value float32Function(Elements &e) {
-  if (!e.x().getType().isF32())
-    return e.kernel.unsupported(e.node, "elements wider than float32");
-  return function(e.code, e.x());
-}
-
-template <Value (*function)(Code &, Value)> Value floatFunction(Elements &e) {
-  return function(e.code, e.x());
-}
 
 /// Folds a variadic operator.
 template <Value (*function)(Elements &, Value, Value)>
@@ -235,6 +178,18 @@ template <Compare kind> Value compareElements(Elements &e) {
 Value andElements(Elements &e) { return e.code.bitAnd(e.x(), e.y()); }
 Value orElements(Elements &e) { return e.code.bitOr(e.x(), e.y()); }
 Value xorElements(Elements &e) { return e.code.bitXor(e.x(), e.y()); }
+/// Of unsigned numbers; shifting out all bits leaves none.
+Value shiftElements(Elements &e) {
+  Code &code = e.code;
+  Type type = e.x().getType();
+  Value width = code.integer(type, type.getIntOrFloatBitWidth());
+  Value isInside = code.compare(Compare::lt, e.y(), width, true);
+  Value amount = code.select(isInside, e.y(), code.zero(type));
+  Value shifted = e.node.stringAttribute("direction", "LEFT") == "LEFT"
+                      ? code.shiftLeft(e.x(), amount)
+                      : code.shiftRight(e.x(), amount);
+  return code.select(isInside, shifted, code.zero(type));
+}
 Value whereElements(Elements &e) {
   return e.code.select(e.in[0], e.in[1], e.in[2]);
 }
@@ -256,117 +211,7 @@ Value clipElements(Elements &e) {
   return result;
 }
 
-/// By the rules of ONNX Cast: towards zero, to a boolean: not zero.
-Value castElements(Elements &e) {
-  Code &code = e.code;
-  Value to = e.node.getOutputs()[0];
-  bool toUnsigned = Kernel::isUnsigned(to);
-  if (e.result.isInteger(1))
-    return e.x().getType().isInteger(1)
-               ? e.x()
-               : code.compare(Compare::ne, e.x(), code.zero(e.x().getType()));
-  bool fromUnsigned = e.isUnsigned || e.x().getType().isInteger(1);
-  if (e.isFloat)
-    return Kernel::isFloat(to) ? code.resizeFloat(e.x(), e.result)
-                               : code.toInteger(e.x(), e.result, toUnsigned);
-  return Kernel::isFloat(to)
-             ? code.toFloat(e.x(), e.result, fromUnsigned)
-             : code.resizeInteger(e.x(), e.result, fromUnsigned);
-}
-
 Value identity(Elements &e) { return e.x(); }
-
-//===----------------------------------------------------------------------===//
-// Activations
-//===----------------------------------------------------------------------===//
-
-Value activate(Code &code, qmodel::ActivationKind kind, Value x) {
-  auto number = [&](double value) { return code.real(x.getType(), value); };
-  switch (kind) {
-  case qmodel::ActivationKind::Silu:
-    return code.mul(x, sigmoid(code, x));
-  case qmodel::ActivationKind::Gelu: {
-    Value e = erf(code, code.mul(x, number(0.7071067811865476)));
-    return code.mul(code.mul(x, number(0.5)), code.add(number(1), e));
-  }
-  case qmodel::ActivationKind::GeluTanh: {
-    Value cubic = code.mul(code.mul(code.mul(x, x), x), number(0.044715));
-    Value t =
-        tanh(code, code.mul(number(0.7978845608028654), code.add(x, cubic)));
-    return code.mul(code.mul(x, number(0.5)), code.add(number(1), t));
-  }
-  case qmodel::ActivationKind::GeluQuick:
-    return code.mul(x, sigmoid(code, code.mul(x, number(1.702))));
-  case qmodel::ActivationKind::Relu:
-    return code.maximum(x, number(0));
-  }
-  return x;
-}
-
-Value geluElements(Elements &e) {
-  bool isTanh = e.node.stringAttribute("approximate", "none") == "tanh";
-  return activate(e.code,
-                  isTanh ? qmodel::ActivationKind::GeluTanh
-                         : qmodel::ActivationKind::Gelu,
-                  e.x());
-}
-Value reluElements(Elements &e) {
-  return e.code.maximum(e.x(), e.code.zero(e.x().getType()));
-}
-Value leakyReluElements(Elements &e) {
-  return e.code.select(e.code.compare(Compare::lt, e.x(), e.number(0)),
-                       e.code.mul(e.x(), e.attribute("alpha", 0.01)), e.x());
-}
-Value eluElements(Elements &e) {
-  Value below = e.code.mul(e.attribute("alpha", 1),
-                           e.code.sub(exp(e.code, e.x()), e.number(1)));
-  return e.code.select(e.code.compare(Compare::lt, e.x(), e.number(0)), below,
-                       e.x());
-}
-Value hardSigmoidElements(Elements &e) {
-  Value line =
-      e.code.fma(e.attribute("alpha", 0.2), e.x(), e.attribute("beta", 0.5));
-  return e.code.minimum(e.code.maximum(line, e.number(0)), e.number(1));
-}
-Value hardSwishElements(Elements &e) {
-  Value line = e.code.fma(e.number(1. / 6), e.x(), e.number(0.5));
-  line = e.code.minimum(e.code.maximum(line, e.number(0)), e.number(1));
-  return e.code.mul(e.x(), line);
-}
-Value softplusElements(Elements &e) {
-  // max(x, 0) + log(1 + exp(-|x|)) does not overflow.
-  Code &code = e.code;
-  Value decay = exp(code, code.negate(code.absolute(e.x())));
-  return code.add(code.maximum(e.x(), e.number(0)),
-                  log(code, code.add(e.number(1), decay)));
-}
-
-//===----------------------------------------------------------------------===//
-// qmodel ops
-//===----------------------------------------------------------------------===//
-
-Value activationOp(Kernel &kernel, Operation *op, unsigned, Index index) {
-  auto activation = cast<qmodel::ActivationOp>(op);
-  return activate(kernel.code, activation.getKind(),
-                  kernel.element(activation.getX(), index));
-}
-
-Value gatedActivationOp(Kernel &kernel, Operation *op, unsigned, Index index) {
-  auto gated = cast<qmodel::GatedActivationOp>(op);
-  Value gate = activate(kernel.code, gated.getKind(),
-                        kernel.element(gated.getGate(), index));
-  return kernel.code.mul(gate, kernel.element(gated.getUp(), index));
-}
-
-Value addOp(Kernel &kernel, Operation *op, unsigned, Index index) {
-  return kernel.code.add(kernel.element(op->getOperand(0), index),
-                         kernel.element(op->getOperand(1), index));
-}
-
-Value multiplyOp(Kernel &kernel, Operation *op, unsigned, Index index) {
-  return kernel.code.mul(kernel.element(op->getOperand(0), index),
-                         kernel.element(op->getOperand(1), index));
-}
 
 } // namespace
 
@@ -393,11 +238,11 @@ void addElementwiseLowerings(LoweringTable &table) {
   table["onnx.IsInf"].element = elementwise<isInfElements>;
   table["onnx.Exp"].element = elementwise<floatFunction<exp>>;
   table["onnx.Log"].element = elementwise<floatFunction<log>>;
-  table["onnx.Sin"].element = elementwise<float32Function<sin>>;
-  table["onnx.Cos"].element = elementwise<float32Function<cos>>;
-  table["onnx.Tanh"].element = elementwise<float32Function<tanh>>;
-  table["onnx.Erf"].element = elementwise<float32Function<erf>>;
-  table["onnx.Sigmoid"].element = elementwise<float32Function<sigmoid>>;
+  table["onnx.Sin"].element = elementwise<floatFunction<sin>>;
+  table["onnx.Cos"].element = elementwise<floatFunction<cos>>;
+  table["onnx.Tanh"].element = elementwise<floatFunction<tanh>>;
+  table["onnx.Erf"].element = elementwise<floatFunction<erf>>;
+  table["onnx.Sigmoid"].element = elementwise<floatFunction<sigmoid>>;
   table["onnx.Equal"].element = elementwise<compareElements<Compare::eq>>;
   table["onnx.Less"].element = elementwise<compareElements<Compare::lt>>;
   table["onnx.LessOrEqual"].element = elementwise<compareElements<Compare::le>>;
@@ -409,24 +254,13 @@ void addElementwiseLowerings(LoweringTable &table) {
   table["onnx.Xor"].element = elementwise<xorElements>;
   table["onnx.Not"].element = elementwise<notElements>;
   table["onnx.BitwiseAnd"].element = elementwise<andElements>;
+  table["onnx.BitShift"].element = elementwise<shiftElements>;
   table["onnx.BitwiseOr"].element = elementwise<orElements>;
   table["onnx.BitwiseXor"].element = elementwise<xorElements>;
   table["onnx.BitwiseNot"].element = elementwise<notElements>;
   table["onnx.Where"].element = elementwise<whereElements>;
   table["onnx.Clip"].element = elementwise<clipElements>;
-  table["onnx.Cast"].element = elementwise<castElements>;
   table["onnx.Identity"].element = elementwise<identity>;
-  table["onnx.Relu"].element = elementwise<reluElements>;
-  table["onnx.LeakyRelu"].element = elementwise<leakyReluElements>;
-  table["onnx.Elu"].element = elementwise<eluElements>;
-  table["onnx.Gelu"].element = elementwise<geluElements>;
-  table["onnx.HardSigmoid"].element = elementwise<hardSigmoidElements>;
-  table["onnx.HardSwish"].element = elementwise<hardSwishElements>;
-  table["onnx.Softplus"].element = elementwise<softplusElements>;
-  table["qmodel.activation"].element = activationOp;
-  table["qmodel.gated_activation"].element = gatedActivationOp;
-  table["qmodel.add"].element = addOp;
-  table["qmodel.multiply"].element = multiplyOp;
 }
 
 } // namespace nibble::cpu

@@ -89,8 +89,7 @@ void packedEmbedding(Kernel &kernel, Operation *op, Value task) {
                                 code.mul(row, code.index(rowBytes)));
   code.loop(code.index(0), code.index(groups), 1, [&](Value g) {
     Value at = code.add(code.mul(row, code.index(groups)), g);
-    Value scale =
-        code.load(code.f32(), kernel.pointer(embedding.getScales()), at);
+    Value scale = kernel.loadAt(embedding.getScales(), at);
     Value zero = code.integer(
         code.i32(), element.isUnsigned() ? 0 : int64_t(1) << (bits - 1));
     if (Value zeros = embedding.getZeros())

@@ -10,7 +10,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "Kernel.h"
+#include "NarrowElements.h"
 
+#include "nibble/Support/WeightStore.h"
 #include "nibble/dialects/QModel/QModel.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -83,14 +85,19 @@ bool Kernel::isUnsigned(Value tensor) {
   return elementType(tensor).isUnsignedInteger();
 }
 
+bool Kernel::isPacked(Value tensor) {
+  Type type = elementType(tensor);
+  return type.getIntOrFloatBitWidth() < 8 && !type.isInteger(1);
+}
+
 bool Kernel::isFloat(Value tensor) {
   return isa<FloatType>(elementType(tensor));
 }
 
 Type Kernel::registerType(Value tensor) {
   Type type = elementType(tensor);
-  if (type.isF16() || type.isBF16())
-    return code.f32();
+  if (isa<FloatType>(type))
+    return type.isF64() ? type : code.f32();
   if (auto integer = dyn_cast<IntegerType>(type))
     return code.builder.getIntegerType(integer.getWidth());
   return type;
@@ -152,6 +159,12 @@ Value Kernel::element(Value tensor, Index index) {
                            index);
 }
 
+Value Kernel::elementAt(Value tensor, Value position) {
+  if (buffers.count(tensor))
+    return loadAt(tensor, position);
+  return element(tensor, indexOf(position, shape(tensor)));
+}
+
 Value Kernel::broadcastElement(Value tensor, Index index,
                                llvm::ArrayRef<DimExpr> target) {
   const Shape &own = shape(tensor);
@@ -200,49 +213,80 @@ Value Kernel::output(Value tensor) {
   return LLVM::PoisonOp::create(code.builder, code.location, code.pointer());
 }
 
-Value Kernel::loadAt(Value tensor, Value position) {
+/// The format of a float of 8 bits or fewer, or null.
+static const SmallFloat *smallFloat(Type type) {
+  std::optional<ElementType> element = fromMlirType(type);
+  return element ? SmallFloat::of(*element) : nullptr;
+}
+
+/// Element `position` of `bits` < 8 bits in the low bits of an i8.
+static Value loadPacked(Code &code, Value base, Value position, unsigned bits) {
+  int64_t perByte = 8 / bits;
+  Value byte = code.load(code.i8(), base,
+                         code.divide(position, code.index(perByte), true));
+  Value shift = code.mul(code.remainder(position, code.index(perByte), true),
+                         code.index(bits));
+  return code.bitAnd(
+      code.shiftRight(byte, code.resizeInteger(shift, code.i8())),
+      code.integer(code.i8(), (1 << bits) - 1));
+}
+
+/// Element `position` of memory that holds elements like those of `tensor`.
+static Value loadFrom(Kernel &kernel, Value base, Value tensor,
+                      Value position) {
+  Code &code = kernel.code;
   Type type = elementType(tensor);
-  Value base = pointer(tensor);
   if (type.isInteger(1)) {
     Value byte = code.load(code.i8(), base, position);
     return code.compare(Compare::ne, byte, code.zero(code.i8()));
   }
-  if (type.isBF16()) {
-    Type i16 = code.builder.getI16Type();
-    Value bits = code.resizeInteger(code.load(i16, base, position), code.i32(),
-                                    /*isUnsigned=*/true);
-    Value shifted = code.shiftLeft(bits, code.integer(code.i32(), 16));
-    return code.bitcast(shifted, code.f32());
-  }
+  if (type.isBF16())
+    return bfloatToFloat(code,
+                         code.load(code.builder.getI16Type(), base, position));
   if (type.isF16())
     return code.resizeFloat(code.load(type, base, position), code.f32());
-  return code.load(registerType(tensor), base, position);
+  unsigned bits = type.getIntOrFloatBitWidth();
+  const SmallFloat *format = smallFloat(type);
+  if (bits >= 8 && !format)
+    return code.load(kernel.registerType(tensor), base, position);
+  Value stored = bits < 8 ? loadPacked(code, base, position, bits)
+                          : code.load(code.i8(), base, position);
+  return format ? smallToFloat(code, *format, stored)
+                : code.resizeInteger(stored, kernel.registerType(tensor));
 }
 
-/// float32 to the upper 16 bits, to nearest even; NaN stays NaN.
-static Value toBfloat(Code &code, Value value) {
-  Value bits = code.bitcast(value, code.i32());
-  auto constant = [&](int64_t number) {
-    return code.integer(code.i32(), number);
-  };
-  Value odd = code.bitAnd(code.shiftRight(bits, constant(16)), constant(1));
-  Value rounded = code.add(code.add(bits, constant(0x7fff)), odd);
-  Value quiet = code.bitOr(bits, constant(0x400000));
-  Value isNan = code.compare(Compare::ne, value, value);
-  Value upper =
-      code.shiftRight(code.select(isNan, quiet, rounded), constant(16));
-  return code.resizeInteger(upper, code.builder.getI16Type());
+Value Kernel::loadAt(Value tensor, Value position) {
+  return loadFrom(*this, pointer(tensor), tensor, position);
+}
+
+Value Kernel::loadResultAt(Value tensor, Value position) {
+  return loadFrom(*this, output(tensor), tensor, position);
+}
+
+Value Kernel::packedBits(Value tensor, Value value) {
+  Type type = elementType(tensor);
+  if (const SmallFloat *format = smallFloat(type))
+    return floatToSmall(code, *format, value);
+  return code.resizeInteger(value, code.i8(), /*isUnsigned=*/true);
 }
 
 void Kernel::storeAt(Value tensor, Value position, Value value) {
   Type type = elementType(tensor);
   Value base = output(tensor);
+  if (isPacked(tensor)) {
+    unsupported(tensor.getDefiningOp(),
+                "elements of less than a byte, which only elementwise ops "
+                "can write");
+    return;
+  }
   if (type.isInteger(1))
     value = code.resizeInteger(value, code.i8(), /*isUnsigned=*/true);
   else if (type.isBF16())
-    value = toBfloat(code, value);
+    value = floatToBfloat(code, value);
   else if (type.isF16())
     value = code.resizeFloat(value, type);
+  else if (smallFloat(type))
+    value = packedBits(tensor, value);
   code.store(value, base, position);
 }
 
@@ -288,15 +332,18 @@ static void setOperandCounts(LoweringTable &table) {
                            "BitwiseAnd",
                            "BitwiseOr",
                            "BitwiseXor",
+                           "BitShift",
                            "Gather",
                            "GatherElements",
                            "GatherND",
+                           "ReverseSequence",
                            "MatMul",
                            "Gemm",
                            "CumSum",
                            "LayerNormalization"})
     table[std::string("onnx.") + name].operands = 2;
-  for (const char *name : {"Where", "Range", "OneHot"})
+  for (const char *name :
+       {"Where", "Range", "OneHot", "Scatter", "ScatterElements", "ScatterND"})
     table[std::string("onnx.") + name].operands = 3;
 }
 
@@ -304,13 +351,20 @@ const Lowering *findLowering(Operation *op) {
   static const LoweringTable table = [] {
     LoweringTable result;
     addElementwiseLowerings(result);
+    addActivationLowerings(result);
+    addConversionLowerings(result);
     addMovementLowerings(result);
+    addIndexingLowerings(result);
     addReductionLowerings(result);
     addNormLowerings(result);
     addMatMulLowerings(result);
+    addEinsumLowerings(result);
     addEmbeddingLowerings(result);
     addAttentionLowerings(result);
+    addStateSpaceLowerings(result);
     addPackedLinearLowerings(result);
+    addIntegerLinearLowerings(result);
+    addQuantizeLowerings(result);
     setOperandCounts(result);
     return result;
   }();

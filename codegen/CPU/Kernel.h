@@ -64,12 +64,16 @@ public:
   /// The same where they are plain numbers.
   std::optional<llvm::SmallVector<int64_t>> constants(Value tensor);
 
-  // Elements. In registers, float16 and bfloat16 are float32, booleans i1, and
-  // integers signless.
+  // Elements. In registers, floats of less than 32 bits are float32, booleans
+  // i1, and integers signless.
   Type registerType(Value tensor);
   static bool isUnsigned(Value tensor);
   static bool isFloat(Value tensor);
+  /// Whether several elements share a byte.
+  static bool isPacked(Value tensor);
   Value element(Value tensor, Index index);
+  /// The element at a row-major position.
+  Value elementAt(Value tensor, Value position);
   /// The element that broadcasting to `shape` puts at `index`.
   Value broadcastElement(Value tensor, Index index,
                          llvm::ArrayRef<DimExpr> shape);
@@ -79,12 +83,16 @@ public:
   /// Where an argument or a constant lies; an error for tensors that are
   /// computed on the fly.
   Value pointer(Value tensor);
-  /// Where a result goes. It is never read: another task may not have written
-  /// it yet.
+  /// Where a result goes.
   Value output(Value tensor);
   /// Loads or stores the element at a row-major position.
   Value loadAt(Value tensor, Value position);
   void storeAt(Value tensor, Value position, Value value);
+  /// Loads an element of a result that the same task has written; other tasks
+  /// may not have run yet.
+  Value loadResultAt(Value tensor, Value position);
+  /// The bits of `value` as an element of 8 bits or fewer, in an i8.
+  Value packedBits(Value tensor, Value value);
 
   /// Reports an op that cannot be lowered; the kernel then fails. Returns some
   /// value so that emission can go on.
@@ -99,11 +107,17 @@ public:
   std::function<Value(onnx::ConstantOp)> constantAddress;
 };
 
+/// An axis attribute, counted from the end if negative.
+inline int64_t normalAxis(int64_t axis, int64_t rank) {
+  return axis < 0 ? axis + rank : axis;
+}
+
 /// How one op becomes code. Exactly one of the kinds is set.
 struct Lowering {
   Value (*element)(Kernel &, mlir::Operation *, unsigned result,
                    Index index) = nullptr;
 
+  /// A task writes its part of every result of the op.
   DimExpr (*tasks)(Kernel &, mlir::Operation *) = nullptr;
   void (*task)(Kernel &, mlir::Operation *, Value task) = nullptr;
 
@@ -115,13 +129,20 @@ struct Lowering {
 using LoweringTable = llvm::StringMap<Lowering>;
 
 void addElementwiseLowerings(LoweringTable &table);
+void addActivationLowerings(LoweringTable &table);
+void addConversionLowerings(LoweringTable &table);
 void addMovementLowerings(LoweringTable &table);
+void addIndexingLowerings(LoweringTable &table);
 void addReductionLowerings(LoweringTable &table);
 void addNormLowerings(LoweringTable &table);
 void addMatMulLowerings(LoweringTable &table);
+void addEinsumLowerings(LoweringTable &table);
 void addEmbeddingLowerings(LoweringTable &table);
 void addAttentionLowerings(LoweringTable &table);
+void addStateSpaceLowerings(LoweringTable &table);
 void addPackedLinearLowerings(LoweringTable &table);
+void addIntegerLinearLowerings(LoweringTable &table);
+void addQuantizeLowerings(LoweringTable &table);
 
 /// The lowering of `op`, or null.
 const Lowering *findLowering(mlir::Operation *op);

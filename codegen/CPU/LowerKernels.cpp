@@ -11,12 +11,14 @@
 // parameters can LLVM know that buffers do not overlap.
 //
 // The results of a kernel share one range of tasks: first those of result 0,
-// then those of result 1, and so on.
+// then those of result 1, and so on. The results of an op with a task lowering
+// are written together, by one set of tasks.
 //
 //===----------------------------------------------------------------------===//
 
 #include "Kernel.h"
 
+#include "nibble/Support/WeightStore.h"
 #include "nibble/codegen/CPU/Kernels.h"
 #include "nibble/dialects/QKernel/QKernel.h"
 
@@ -41,16 +43,15 @@ namespace {
 
 using namespace cpu;
 
-/// Whether elements of this type have code: floats and integers of whole bytes,
-/// and booleans.
+/// Whether elements of this type have code: floats, booleans, and integers that
+/// fill bytes or divide them.
 bool isSupportedElement(Type type) {
-  if (type.isF16() || type.isBF16() || type.isF32() || type.isF64())
-    return true;
+  if (isa<FloatType>(type))
+    return fromMlirType(type).has_value();
   auto integer = dyn_cast<IntegerType>(type);
-  if (!integer)
-    return false;
-  unsigned width = integer.getWidth();
-  return width == 1 || width == 8 || width == 16 || width == 32 || width == 64;
+  return integer && integer.getWidth() <= 64 &&
+         llvm::isPowerOf2_32(integer.getWidth()) &&
+         !integer.isUnsignedInteger(1);
 }
 
 bool hasSupportedTypes(Operation *op) {
@@ -80,6 +81,13 @@ bool isLeaf(Operation *op) {
              qkernel::YieldOp>(op);
 }
 
+/// Bytes that one task of an op with elements of less than a byte writes.
+constexpr int64_t packedTaskBytes = 64;
+
+int64_t elementsPerByte(Value tensor) {
+  return 8 / getElementTypeOrSelf(tensor.getType()).getIntOrFloatBitWidth();
+}
+
 /// Lowers one kernel into `target`.
 class KernelLowering {
 public:
@@ -96,6 +104,7 @@ private:
   void emitBody(Kernel &kernel, DimExpr &tasks);
   void emitResult(Kernel &kernel, Value result, Value first, Value from,
                   Value to);
+  void emitPacked(Kernel &kernel, Value result, Value task);
   DimExpr tasksOf(Kernel &kernel, Value result);
   Value constantAddress(Code &code, onnx::ConstantOp constant);
 
@@ -135,8 +144,8 @@ LogicalResult KernelLowering::check() {
                                << " operands, or more, that are not absent";
       ok = false;
     } else if (!hasSupportedTypes(&op)) {
-      op.emitError("no CPU code for these element types: expects float16 to "
-                   "float64, bfloat16, booleans and integers of whole bytes");
+      op.emitError("no CPU code for these element types: expects floats, "
+                   "booleans and integers of 2, 4, 8, 16, 32 or 64 bits");
       ok = false;
     }
   }
@@ -194,20 +203,26 @@ Value KernelLowering::constantAddress(Code &code, onnx::ConstantOp constant) {
   auto type = cast<RankedTensorType>(constant.getType());
   auto dense = cast<DenseElementsAttr>(constant.getValue());
   Type element = type.getElementType();
-  // Memory has a byte per boolean and signless integers.
-  unsigned bits = std::max(8u, element.getIntOrFloatBitWidth());
-  if (isa<IntegerType>(element)) {
-    element = builder.getIntegerType(bits);
+  int64_t count = type.getNumElements();
+  if (element.getIntOrFloatBitWidth() <= 8) {
+    // Bytes as a tensor has them: one per boolean, several small elements in
+    // one.
+    FailureOr<Tensor> tensor = tensorFromLiteral(dense);
+    if (failed(tensor))
+      return code.zero(code.i64());
+    element = builder.getI8Type();
+    count = static_cast<int64_t>(tensor->bytes().size());
+    llvm::ArrayRef<char> bytes(
+        reinterpret_cast<const char *>(tensor->bytes().data()), count);
+    dense = DenseElementsAttr::getFromRawBuffer(
+        RankedTensorType::get({count}, element), bytes);
+  } else if (isa<IntegerType>(element)) {
+    element = builder.getIntegerType(element.getIntOrFloatBitWidth());
     dense = cast<DenseElementsAttr>(DenseElementsAttr::get(
-        type.clone(element), llvm::map_to_vector(dense.getValues<llvm::APInt>(),
-                                                 [&](llvm::APInt value) {
-                                                   return value.zextOrTrunc(
-                                                       bits);
-                                                 })));
+        type.clone(element), llvm::to_vector(dense.getValues<llvm::APInt>())));
   }
-  Type array = LLVM::LLVMArrayType::get(element, type.getNumElements());
-  dense =
-      dense.reshape(RankedTensorType::get({type.getNumElements()}, element));
+  Type array = LLVM::LLVMArrayType::get(element, count);
+  dense = dense.reshape(RankedTensorType::get({count}, element));
   OpBuilder atStart(target.getBodyRegion());
   auto global = LLVM::GlobalOp::create(
       atStart, constant.getLoc(), array, /*isConstant=*/true,
@@ -222,7 +237,42 @@ DimExpr KernelLowering::tasksOf(Kernel &kernel, Value result) {
   if (lowering && lowering->task)
     return lowering->tasks(kernel, op);
   const Shape &shape = kernel.shape(result);
+  if (Kernel::isPacked(result)) {
+    int64_t elements = packedTaskBytes * elementsPerByte(result);
+    return (Kernel::product(shape, 0, shape.size()) + DimExpr(elements - 1))
+        .floorDiv(elements);
+  }
   return Kernel::product(shape, 0, shape.empty() ? 0 : shape.size() - 1);
+}
+
+/// Elements that share bytes: tasks must not, so that they are bytes of the
+/// result, not rows.
+void KernelLowering::emitPacked(Kernel &kernel, Value result, Value task) {
+  Code &code = kernel.code;
+  const Shape &shape = kernel.shape(result);
+  int64_t perByte = elementsPerByte(result);
+  Value count = kernel.evaluate(Kernel::product(shape, 0, shape.size()));
+  Value bytes = code.divide(code.add(count, code.index(perByte - 1)),
+                            code.index(perByte), /*isUnsigned=*/true);
+  Value first = code.mul(task, code.index(packedTaskBytes));
+  Value last =
+      code.minimum(code.add(first, code.index(packedTaskBytes)), bytes);
+  code.loop(first, last, 1, [&](Value byte) {
+    Value packed = code.zero(code.i8());
+    for (int64_t lane = 0; lane < perByte; ++lane) {
+      Value position =
+          code.add(code.mul(byte, code.index(perByte)), code.index(lane));
+      Value isInside = code.compare(Compare::lt, position, count);
+      // Bits behind the last element are zero.
+      position = code.select(isInside, position, code.index(0));
+      Value bits = kernel.packedBits(
+          result, kernel.element(result, kernel.indexOf(position, shape)));
+      bits = code.shiftLeft(bits, code.integer(code.i8(), lane * 8 / perByte));
+      packed =
+          code.bitOr(packed, code.select(isInside, bits, code.zero(code.i8())));
+    }
+    code.store(packed, kernel.output(result), byte);
+  });
 }
 
 /// The tasks [from, to) of the kernel, of which `first` is the first one of
@@ -236,6 +286,8 @@ void KernelLowering::emitResult(Kernel &kernel, Value result, Value first,
     Value task = code.sub(position, first);
     if (lowering && lowering->task)
       return lowering->task(kernel, op, task);
+    if (Kernel::isPacked(result))
+      return emitPacked(kernel, result, task);
     llvm::ArrayRef<DimExpr> shape = kernel.shape(result);
     auto write = [&](Index index) {
       kernel.store(result, index, kernel.element(result, index));
@@ -265,7 +317,14 @@ void KernelLowering::emitBody(Kernel &kernel, DimExpr &tasks) {
   Value begin = body.getArgument(parameter);
   Value end = body.getArgument(parameter + 1);
 
+  for (Value result : yielded)
+    kernel.outputs[result] = body.getArgument(output++);
+  llvm::DenseSet<Operation *> emitted;
   for (Value result : yielded) {
+    Operation *op = result.getDefiningOp();
+    const Lowering *lowering = op ? findLowering(op) : nullptr;
+    if (lowering && lowering->task && !emitted.insert(op).second)
+      continue; // the tasks write all of its results
     DimExpr count = tasksOf(kernel, result);
     Value first = kernel.evaluate(tasks);
     tasks = tasks + count;
@@ -274,7 +333,6 @@ void KernelLowering::emitBody(Kernel &kernel, DimExpr &tasks) {
       from = code.maximum(begin, first);
       to = code.minimum(end, kernel.evaluate(tasks));
     }
-    kernel.outputs[result] = body.getArgument(output++);
     emitResult(kernel, result, first, from, to);
   }
   LLVM::ReturnOp::create(builder, location, ValueRange());

@@ -13,6 +13,8 @@
 
 #include "Kernel.h"
 
+#include <cmath>
+
 using namespace mlir;
 
 namespace nibble::cpu {
@@ -166,27 +168,31 @@ Value gemm(Kernel &kernel, Operation *op, unsigned, Index index) {
   bool aIsTransposed = node.intAttribute("transA", 0) != 0;
   bool bIsTransposed = node.intAttribute("transB", 0) != 0;
   Type type = kernel.registerType(y);
-  if (!isa<FloatType>(type))
-    return kernel.unsupported(op, "integer elements");
+  bool isFloat = isa<FloatType>(type);
   Value sum = code.loop(
       code.index(0), kernel.size(a, aIsTransposed ? 0 : 1), 1,
       {code.zero(type)}, [&](Value k, llvm::ArrayRef<Value> carried) -> Values {
         Value i = index[0], j = index[1];
         Values ai = aIsTransposed ? Values{k, i} : Values{i, k};
         Values bi = bIsTransposed ? Values{j, k} : Values{k, j};
-        return {
-            code.fma(kernel.element(a, ai), kernel.element(b, bi), carried[0])};
+        Value left = kernel.element(a, ai), right = kernel.element(b, bi);
+        return {isFloat ? code.fma(left, right, carried[0])
+                        : code.add(code.mul(left, right), carried[0])};
       })[0];
+  auto number = [&](double value) {
+    return isFloat ? code.real(type, value)
+                   : code.integer(type, std::llround(value));
+  };
   double alpha = node.floatAttribute("alpha", 1);
   double beta = node.floatAttribute("beta", 1);
   if (alpha != 1)
-    sum = code.mul(sum, code.real(type, alpha));
+    sum = code.mul(sum, number(alpha));
   Value c = node.input(2);
   if (!c)
     return sum;
   Value addend = kernel.broadcastElement(c, index, kernel.shape(y));
   if (beta != 1)
-    addend = code.mul(addend, code.real(type, beta));
+    addend = code.mul(addend, number(beta));
   return code.add(sum, addend);
 }
 

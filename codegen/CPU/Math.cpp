@@ -6,103 +6,27 @@
 //===----------------------------------------------------------------------===//
 //
 // Range reduction, then a polynomial. Polynomials for float32 are those of the
-// Cephes library (S. L. Moshier); the float64 ones are Taylor series on ranges
-// so small that they are exact to float32. Rounding to an integer adds a number
-// so large that the sum's last place is one: the integer can then be read off
-// the bits, and NaN needs no special case.
+// Cephes library (S. L. Moshier); some functions take the way through float64,
+// with Taylor series that are exact to float32. Rounding to an integer adds a
+// number so large that the sum's last place is one: the integer can then be
+// read off the bits, and NaN needs no special case. Functions of float64 are in
+// Math64.cpp.
 //
 //===----------------------------------------------------------------------===//
 
 #include "Math.h"
+#include "Math64.h"
 
 #include "mlir/IR/TypeUtilities.h"
 
-#include <array>
 #include <limits>
 
 namespace nibble::cpu {
 
 namespace {
 
-constexpr double log2E = 1.4426950408889634;
-constexpr double ln2 = 0.6931471805599453;
-constexpr double infinity = std::numeric_limits<double>::infinity();
-
-/// Numbers in the type of one operand, so that formulas read as formulas.
-struct Like {
-  Code &code;
-  Type type;
-  Like(Code &code, Value value) : code(code), type(value.getType()) {}
-  Value operator()(double value) { return code.real(type, value); }
-};
-
-/// Horner's scheme, highest power first.
-Value polynomial(Code &code, Value x, llvm::ArrayRef<double> coefficients) {
-  Like number(code, x);
-  Value result = number(coefficients.front());
-  for (double coefficient : coefficients.drop_front())
-    result = code.fma(result, x, number(coefficient));
-  return result;
-}
-
-Value less(Code &code, Value a, Value b) {
-  return code.compare(Compare::lt, a, b);
-}
-
-/// Keeps NaN.
-Value clamp(Code &code, Value x, double low, double high) {
-  Like number(code, x);
-  x = code.select(less(code, x, number(low)), number(low), x);
-  return code.select(less(code, number(high), x), number(high), x);
-}
-
-/// e^x in float64 for |x| <= 708 (clamped there).
-Value exp64(Code &code, Value x) {
-  Like number(code, x);
-  x = clamp(code, x, -708, 709);
-  Value shift = number(6755399441055744.0); // 1.5 * 2^52
-  Value shifted = code.fma(x, number(log2E), shift);
-  Value n = code.sub(shifted, shift);
-  Value r = code.fma(n, number(-0x1.62e42fefa39efp-1), x);
-  r = code.fma(n, number(-0x1.abc9e3b39803fp-56), r);
-  std::array<double, 13> series;
-  double factorial = 1;
-  for (int i = 0; i < 13; ++i) {
-    series[12 - i] = 1 / factorial;
-    factorial *= i + 1;
-  }
-  Value p = polynomial(code, r, series);
-  Value bits = code.bitcast(shifted, code.i64());
-  Type type = bits.getType();
-  Value scale = code.add(code.shiftLeft(bits, code.integer(type, 52)),
-                         code.integer(type, int64_t(1023) << 52));
-  return code.mul(p, code.bitcast(scale, code.f64()));
-}
-
-/// log x in float64 for positive normal x.
-Value log64(Code &code, Value x) {
-  Like number(code, x);
-  constexpr int64_t rootHalf = 0x3fe6a09e667f3bcd, one = int64_t(1023) << 52;
-  Value bits = code.bitcast(x, code.i64());
-  auto integer = [&](int64_t value) {
-    return code.integer(bits.getType(), value);
-  };
-  Value exponent = code.sub(
-      code.shiftRight(code.add(bits, integer(one - rootHalf)), integer(52)),
-      integer(1023));
-  Value mantissa =
-      code.bitcast(code.add(code.bitAnd(code.sub(bits, integer(rootHalf)),
-                                        integer((int64_t(1) << 52) - 1)),
-                            integer(rootHalf)),
-                   code.f64());
-  // log m = 2 atanh((m - 1) / (m + 1))
-  Value f = code.sub(mantissa, number(1));
-  Value s = code.divide(f, code.add(number(2), f));
-  Value p = polynomial(code, code.mul(s, s),
-                       {2. / 19, 2. / 17, 2. / 15, 2. / 13, 2. / 11, 2. / 9,
-                        2. / 7, 2. / 5, 2. / 3, 2.});
-  Value e = code.toFloat(code.resizeInteger(exponent, code.i32()), code.f64());
-  return code.fma(e, number(ln2), code.mul(s, p));
+bool isDouble(Value x) {
+  return mlir::getElementTypeOrSelf(x.getType()).isF64();
 }
 
 /// sin (quadrant 0) or cos (quadrant 1) of a float32.
@@ -136,8 +60,7 @@ Value sine(Code &code, Value x, int64_t quadrant) {
 } // namespace
 
 Value exp(Code &code, Value x) {
-  bool isDouble = mlir::getElementTypeOrSelf(x.getType()).isF64();
-  if (isDouble)
+  if (isDouble(x))
     return exp64(code, x);
   Like number(code, x);
   constexpr double lowest = -86.6, highest = 88.7228317; // 2^-125, 2^128
@@ -163,7 +86,7 @@ Value exp(Code &code, Value x) {
 }
 
 Value log(Code &code, Value x) {
-  bool isDouble = mlir::getElementTypeOrSelf(x.getType()).isF64();
+  bool wasDouble = isDouble(x);
   Value wide = code.resizeFloat(x, code.f64());
   Like number(code, wide);
   Value result = log64(code, wide);
@@ -175,13 +98,33 @@ Value log(Code &code, Value x) {
   // Infinity and NaN are their own logarithms.
   Value isFinite = less(code, wide, number(infinity));
   result = code.select(isFinite, result, wide);
-  return isDouble ? result : code.resizeFloat(result, code.f32());
+  return wasDouble ? result : code.resizeFloat(result, code.f32());
 }
 
-Value sin(Code &code, Value x) { return sine(code, x, 0); }
-Value cos(Code &code, Value x) { return sine(code, x, 1); }
+Value expm1(Code &code, Value x) {
+  Value result = expm1Of64(code, code.resizeFloat(x, code.f64()));
+  return isDouble(x) ? result : code.resizeFloat(result, code.f32());
+}
+
+Value log1p(Code &code, Value x) {
+  Value wide = code.resizeFloat(x, code.f64());
+  Value result = log1pOf64(code, wide);
+  // Infinity and NaN are their own logarithms.
+  Value isFinite = less(code, wide, Like(code, wide)(infinity));
+  result = code.select(isFinite, result, wide);
+  return isDouble(x) ? result : code.resizeFloat(result, code.f32());
+}
+
+Value sin(Code &code, Value x) {
+  return isDouble(x) ? sine64(code, x, 0) : sine(code, x, 0);
+}
+Value cos(Code &code, Value x) {
+  return isDouble(x) ? sine64(code, x, 1) : sine(code, x, 1);
+}
 
 Value tanh(Code &code, Value x) {
+  if (isDouble(x))
+    return tanh64(code, x);
   Like number(code, x);
   Value z = code.mul(x, x);
   Value p = polynomial(code, z,
@@ -197,6 +140,8 @@ Value tanh(Code &code, Value x) {
 }
 
 Value erf(Code &code, Value x) {
+  if (isDouble(x))
+    return erf64(code, x);
   Like number(code, x);
   Value magnitude = code.absolute(x);
   Value z = code.mul(x, x);
@@ -223,7 +168,7 @@ Value sigmoid(Code &code, Value x) {
 }
 
 Value pow(Code &code, Value x, Value y) {
-  bool isDouble = mlir::getElementTypeOrSelf(x.getType()).isF64();
+  bool wasDouble = isDouble(x);
   x = code.resizeFloat(x, code.f64());
   y = code.resizeFloat(y, code.f64());
   Like number(code, x);
@@ -233,9 +178,6 @@ Value pow(Code &code, Value x, Value y) {
   Value magnitude = code.absolute(x);
   Value exponent = code.mul(y, log(code, magnitude));
   Value result = exp64(code, exponent);
-  result = code.select(less(code, exponent, number(-708)), number(0), result);
-  result =
-      code.select(less(code, number(709), exponent), number(infinity), result);
   Value half = code.mul(y, number(0.5));
   Value isOdd = code.compare(Compare::ne, code.floor(half), half);
   Value ofNegative = code.select(isOdd, code.negate(result), result);
@@ -244,7 +186,7 @@ Value pow(Code &code, Value x, Value y) {
   result = code.select(less(code, x, number(0)), ofNegative, result);
   Value isOne = code.bitOr(equal(y, number(0)), equal(x, number(1)));
   result = code.select(isOne, number(1), result);
-  return isDouble ? result : code.resizeFloat(result, code.f32());
+  return wasDouble ? result : code.resizeFloat(result, code.f32());
 }
 
 } // namespace nibble::cpu

@@ -1,13 +1,12 @@
-//===- Movement.cpp - Views, slices, gathers and generators ---------------===//
+//===- Movement.cpp - Views, slices, padding and generators ---------------===//
 //
 // Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
-// Operators that move elements: each is a function from an index of the result
-// to an index of an operand. Indices that come from data are clamped, so that
-// no input can make a kernel read outside its buffers.
+// Operators that move elements to places which do not depend on data: each is a
+// function from an index of the result to an index of an operand.
 //
 //===----------------------------------------------------------------------===//
 
@@ -19,28 +18,9 @@ namespace nibble::cpu {
 
 namespace {
 
-/// An axis attribute, counted from the end if negative.
-int64_t normalized(int64_t axis, int64_t rank) {
-  return axis < 0 ? axis + rank : axis;
-}
-
-/// An index from data: from the end if negative, then clamped to [0, size).
-Value dataIndex(Kernel &kernel, Value index, Value size) {
-  Code &code = kernel.code;
-  index = code.resizeInteger(index, code.i64());
-  Value zero = code.index(0);
-  index = code.select(code.compare(Compare::lt, index, zero),
-                      code.add(index, size), index);
-  return code.minimum(code.maximum(index, zero), code.sub(size, code.index(1)));
-}
-
 Value reshape(Kernel &kernel, Operation *op, unsigned, Index index) {
-  Value operand = op->getOperand(0);
   Value position = kernel.positionOf(index, kernel.shape(op->getResult(0)));
-  if (kernel.buffers.count(operand))
-    return kernel.loadAt(operand, position);
-  return kernel.element(operand,
-                        kernel.indexOf(position, kernel.shape(operand)));
+  return kernel.elementAt(op->getOperand(0), position);
 }
 
 Value transpose(Kernel &kernel, Operation *op, unsigned, Index index) {
@@ -91,7 +71,7 @@ Value slice(Kernel &kernel, Operation *op, unsigned, Index index) {
   for (size_t i = 0; i < starts->size(); ++i) {
     int64_t axis = static_cast<int64_t>(i);
     if (!axes->empty())
-      axis = normalized((*axes)[i].asConstant().value_or(0), index.size());
+      axis = normalAxis((*axes)[i].asConstant().value_or(0), index.size());
     std::optional<int64_t> step = steps->empty() ? 1 : (*steps)[i].asConstant();
     if (!step)
       return kernel.unsupported(op, "a step that is not constant");
@@ -113,7 +93,7 @@ Value slice(Kernel &kernel, Operation *op, unsigned, Index index) {
 Value concat(Kernel &kernel, Operation *op, unsigned, Index index) {
   Code &code = kernel.code;
   auto node = cast<onnx::NodeOp>(op);
-  int64_t axis = normalized(node.intAttribute("axis", 0), index.size());
+  int64_t axis = normalAxis(node.intAttribute("axis", 0), index.size());
   std::function<Value(size_t, DimExpr)> pick = [&](size_t i,
                                                    DimExpr first) -> Value {
     Value operand = node.getInputs()[i];
@@ -132,7 +112,7 @@ Value concat(Kernel &kernel, Operation *op, unsigned, Index index) {
 
 Value split(Kernel &kernel, Operation *op, unsigned result, Index index) {
   auto node = cast<onnx::NodeOp>(op);
-  int64_t axis = normalized(node.intAttribute("axis", 0), index.size());
+  int64_t axis = normalAxis(node.intAttribute("axis", 0), index.size());
   DimExpr start(0);
   for (unsigned i = 0; i < result; ++i)
     start = start + kernel.shape(node.getOutputs()[i])[axis];
@@ -141,46 +121,18 @@ Value split(Kernel &kernel, Operation *op, unsigned result, Index index) {
   return kernel.element(node.getInputs()[0], operandIndex);
 }
 
-Value gather(Kernel &kernel, Operation *op, unsigned, Index index) {
-  auto node = cast<onnx::NodeOp>(op);
-  Value data = node.getInputs()[0], indices = node.getInputs()[1];
-  int64_t axis = normalized(node.intAttribute("axis", 0), kernel.rank(data));
-  size_t rank = kernel.rank(indices);
-  Value picked = kernel.element(indices, index.slice(axis, rank));
-  Values operandIndex(index.begin(), index.begin() + axis);
-  operandIndex.push_back(dataIndex(kernel, picked, kernel.size(data, axis)));
-  operandIndex.append(index.begin() + axis + rank, index.end());
-  return kernel.element(data, operandIndex);
-}
-
-Value gatherElements(Kernel &kernel, Operation *op, unsigned, Index index) {
-  auto node = cast<onnx::NodeOp>(op);
-  Value data = node.getInputs()[0];
-  int64_t axis = normalized(node.intAttribute("axis", 0), index.size());
-  Values operandIndex(index.begin(), index.end());
-  operandIndex[axis] =
-      dataIndex(kernel, kernel.element(node.getInputs()[1], index),
-                kernel.size(data, axis));
-  return kernel.element(data, operandIndex);
-}
-
-Value gatherNd(Kernel &kernel, Operation *op, unsigned, Index index) {
-  auto node = cast<onnx::NodeOp>(op);
-  Value data = node.getInputs()[0], indices = node.getInputs()[1];
-  size_t batch = node.intAttribute("batch_dims", 0);
-  size_t outer = kernel.rank(indices) - 1;
-  std::optional<int64_t> depth = kernel.shape(indices).back().asConstant();
-  if (!depth)
-    return kernel.unsupported(op, "indices of a dynamic length");
-  Values operandIndex(index.begin(), index.begin() + batch);
-  for (int64_t i = 0; i < *depth; ++i) {
-    Values at(index.begin(), index.begin() + outer);
-    at.push_back(kernel.code.index(i));
-    operandIndex.push_back(dataIndex(kernel, kernel.element(indices, at),
-                                     kernel.size(data, batch + i)));
-  }
-  operandIndex.append(index.begin() + outer, index.end());
-  return kernel.element(data, operandIndex);
+/// Which element of a dimension of `size` > 0 a padding takes for position
+/// `at`.
+Value paddingSource(Code &code, llvm::StringRef mode, Value at, Value size) {
+  Value one = code.index(1), last = code.sub(size, one);
+  if (mode == "wrap")
+    return code.floorModulo(at, size);
+  if (mode == "edge")
+    return code.minimum(code.maximum(at, code.index(0)), last);
+  // To the mirror at each end and back.
+  Value period = code.maximum(code.mul(last, code.index(2)), one);
+  Value there = code.floorModulo(at, period);
+  return code.minimum(there, code.sub(period, there));
 }
 
 Value pad(Kernel &kernel, Operation *op, unsigned, Index index) {
@@ -189,9 +141,12 @@ Value pad(Kernel &kernel, Operation *op, unsigned, Index index) {
   Value data = node.getInputs()[0];
   auto pads = sliceList(kernel, node, 1, "pads");
   auto axes = sliceList(kernel, node, 3, "axes");
-  if (node.stringAttribute("mode", "constant") != "constant" || !pads || !axes)
-    return kernel.unsupported(op, "a mode other than 'constant', or widths "
-                                  "that depend on data");
+  llvm::StringRef mode = node.stringAttribute("mode", "constant");
+  bool isConstant = mode == "constant";
+  if (!pads || !axes)
+    return kernel.unsupported(op, "widths that depend on data");
+  if (!isConstant && mode != "edge" && mode != "reflect" && mode != "wrap")
+    return kernel.unsupported(op, "the mode '" + mode + "'");
   Type type = kernel.registerType(data);
   Value fill = kernel.isFloat(data)
                    ? code.real(type, node.floatAttribute("value", 0))
@@ -204,16 +159,88 @@ Value pad(Kernel &kernel, Operation *op, unsigned, Index index) {
   for (size_t i = 0; i < count; ++i) {
     int64_t axis = static_cast<int64_t>(i);
     if (!axes->empty())
-      axis = normalized((*axes)[i].asConstant().value_or(0), index.size());
+      axis = normalAxis((*axes)[i].asConstant().value_or(0), index.size());
     Value at = code.sub(index[axis], kernel.evaluate((*pads)[i]));
-    operandIndex[axis] = at;
-    inside = code.bitAnd(inside,
-                         code.compare(Compare::lt, at, kernel.size(data, axis),
-                                      /*isUnsigned=*/true));
+    Value size = kernel.size(data, axis);
+    // Nothing can be repeated where there is nothing.
+    Value valid = isConstant
+                      ? code.compare(Compare::lt, at, size, /*isUnsigned=*/true)
+                      : code.compare(Compare::gt, size, code.index(0));
+    operandIndex[axis] =
+        isConstant
+            ? at
+            : paddingSource(code, mode, at, code.maximum(size, code.index(1)));
+    inside = code.bitAnd(inside, valid);
   }
   return code.choose(
       inside, [&] { return kernel.element(data, operandIndex); },
       [&] { return fill; });
+}
+
+//===----------------------------------------------------------------------===//
+// Blocks that change places
+//===----------------------------------------------------------------------===//
+
+/// Whether DepthToSpace or SpaceToDepth is what ONNX says they are.
+bool hasBlocks(onnx::NodeOp node, Kernel &kernel) {
+  int64_t block = node.intAttribute("blocksize", 0);
+  return block >= 1 && block <= INT32_MAX &&
+         kernel.rank(node.getInputs()[0]) == 4 &&
+         kernel.rank(node.getOutputs()[0]) == 4;
+}
+
+Value depthToSpace(Kernel &kernel, Operation *op, unsigned, Index index) {
+  Code &code = kernel.code;
+  auto node = cast<onnx::NodeOp>(op);
+  if (!hasBlocks(node, kernel))
+    return kernel.unsupported(op, "no rank of 4 or no block size");
+  Value block = code.index(node.intAttribute("blocksize", 1));
+  Value y = code.remainder(index[2], block, /*isUnsigned=*/true);
+  Value x = code.remainder(index[3], block, /*isUnsigned=*/true);
+  Value place = code.add(code.mul(y, block), x);
+  Value depth = kernel.size(op->getResult(0), 1);
+  Value from = node.stringAttribute("mode", "DCR") == "CRD"
+                   ? code.add(code.mul(index[1], code.mul(block, block)), place)
+                   : code.add(code.mul(place, depth), index[1]);
+  return kernel.element(node.getInputs()[0],
+                        {index[0], from,
+                         code.divide(index[2], block, /*isUnsigned=*/true),
+                         code.divide(index[3], block, /*isUnsigned=*/true)});
+}
+
+Value spaceToDepth(Kernel &kernel, Operation *op, unsigned, Index index) {
+  Code &code = kernel.code;
+  auto node = cast<onnx::NodeOp>(op);
+  if (!hasBlocks(node, kernel))
+    return kernel.unsupported(op, "no rank of 4 or no block size");
+  Value operand = node.getInputs()[0];
+  Value block = code.index(node.intAttribute("blocksize", 1));
+  Value depth = kernel.size(operand, 1);
+  Value place = code.divide(index[1], depth, /*isUnsigned=*/true);
+  Value y = code.divide(place, block, /*isUnsigned=*/true);
+  Value x = code.remainder(place, block, /*isUnsigned=*/true);
+  return kernel.element(
+      operand, {index[0], code.remainder(index[1], depth, /*isUnsigned=*/true),
+                code.add(code.mul(index[2], block), y),
+                code.add(code.mul(index[3], block), x)});
+}
+
+Value reverseSequence(Kernel &kernel, Operation *op, unsigned, Index index) {
+  Code &code = kernel.code;
+  auto node = cast<onnx::NodeOp>(op);
+  Value operand = node.getInputs()[0];
+  size_t time = node.intAttribute("time_axis", 0) == 0 ? 0 : 1;
+  if (index.size() < 2 || kernel.rank(node.getInputs()[1]) != 1)
+    return kernel.unsupported(op, "no batch of sequences with their lengths");
+  Value length = kernel.element(node.getInputs()[1], {index[1 - time]});
+  // A length from data must not lead out of the operand.
+  length = code.minimum(code.resizeInteger(length, code.i64()),
+                        kernel.size(operand, time));
+  Value reversed = code.sub(code.sub(length, code.index(1)), index[time]);
+  Values from(index.begin(), index.end());
+  from[time] = code.select(code.compare(Compare::lt, index[time], length),
+                           reversed, index[time]);
+  return kernel.element(operand, from);
 }
 
 Value trilu(Kernel &kernel, Operation *op, unsigned, Index index) {
@@ -234,6 +261,17 @@ Value trilu(Kernel &kernel, Operation *op, unsigned, Index index) {
 //===----------------------------------------------------------------------===//
 // Generators
 //===----------------------------------------------------------------------===//
+
+Value eyeLike(Kernel &kernel, Operation *op, unsigned, Index index) {
+  Code &code = kernel.code;
+  auto node = cast<onnx::NodeOp>(op);
+  Value diagonal = code.compare(Compare::eq, code.sub(index[1], index[0]),
+                                code.index(node.intAttribute("k", 0)));
+  Type type = kernel.registerType(op->getResult(0));
+  Value one = kernel.isFloat(op->getResult(0)) ? code.real(type, 1)
+                                               : code.integer(type, 1);
+  return code.select(diagonal, one, code.zero(type));
+}
 
 Value constantOfShape(Kernel &kernel, Operation *op, unsigned, Index) {
   auto node = cast<onnx::NodeOp>(op);
@@ -269,7 +307,7 @@ Value shapeOf(Kernel &kernel, Operation *op, unsigned, Index index) {
   Value operand = node.getInputs()[0];
   int64_t rank = kernel.rank(operand);
   int64_t start = std::clamp<int64_t>(
-      normalized(node.intAttribute("start", 0), rank), 0, rank);
+      normalAxis(node.intAttribute("start", 0), rank), 0, rank);
   Value result = kernel.code.index(0);
   for (int64_t i = start; i < rank; ++i)
     result =
@@ -277,24 +315,6 @@ Value shapeOf(Kernel &kernel, Operation *op, unsigned, Index index) {
                                                kernel.code.index(i - start)),
                            kernel.size(operand, i), result);
   return result;
-}
-
-Value oneHot(Kernel &kernel, Operation *op, unsigned, Index index) {
-  Code &code = kernel.code;
-  auto node = cast<onnx::NodeOp>(op);
-  Value indices = node.getInputs()[0], values = node.getInputs()[2];
-  int64_t axis = normalized(node.intAttribute("axis", -1), index.size());
-  if (kernel.isFloat(indices))
-    return kernel.unsupported(op, "indices that are not integers");
-  Values at(index.begin(), index.end());
-  at.erase(at.begin() + axis);
-  Value depth = kernel.size(op->getResult(0), axis);
-  Value hot = code.resizeInteger(kernel.element(indices, at), code.i64());
-  Value isHot =
-      code.bitOr(code.compare(Compare::eq, hot, index[axis]),
-                 code.compare(Compare::eq, code.add(hot, depth), index[axis]));
-  return code.select(isHot, kernel.element(values, {code.index(1)}),
-                     kernel.element(values, {code.index(0)}));
 }
 
 } // namespace
@@ -308,15 +328,15 @@ void addMovementLowerings(LoweringTable &table) {
   table["onnx.Slice"].element = slice;
   table["onnx.Concat"].element = concat;
   table["onnx.Split"].element = split;
-  table["onnx.Gather"].element = gather;
-  table["onnx.GatherElements"].element = gatherElements;
-  table["onnx.GatherND"].element = gatherNd;
   table["onnx.Pad"].element = pad;
+  table["onnx.DepthToSpace"].element = depthToSpace;
+  table["onnx.SpaceToDepth"].element = spaceToDepth;
+  table["onnx.ReverseSequence"].element = reverseSequence;
+  table["onnx.EyeLike"].element = eyeLike;
   table["onnx.Trilu"].element = trilu;
   table["onnx.ConstantOfShape"].element = constantOfShape;
   table["onnx.Range"].element = range;
   table["onnx.Shape"].element = shapeOf;
-  table["onnx.OneHot"].element = oneHot;
 }
 
 } // namespace nibble::cpu

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// One task is one row. Sums over rows are taken in eight float32 lanes, each
+// One task is one row. Sums over rows are taken in eight lanes, each
 // lane in order, and the lanes pairwise: a fixed order whatever the partition,
 // and a shorter chain of roundings than a single sum.
 //
@@ -28,33 +28,52 @@ namespace {
 
 constexpr int64_t lanes = 8;
 
-/// A row of float elements that are read through Kernel::element, eight at a
-/// time where they lie in a buffer.
+/// Elements of a float tensor that are normalized together, read through
+/// Kernel::element, eight at a time where they lie side by side in a buffer.
 class Row {
 public:
-  Row(Kernel &kernel, Value tensor, Values index)
-      : kernel(kernel), code(kernel.code), tensor(tensor),
-        index(std::move(index)), length(kernel.size(tensor, rank() - 1)),
-        whole(code.mul(code.divide(length, code.index(lanes), true),
-                       code.index(lanes))) {}
+  /// All elements of the dimensions from `axis` on.
+  static Row trailing(Kernel &kernel, Value tensor, int64_t axis, Value task) {
+    llvm::ArrayRef<DimExpr> shape = kernel.shape(tensor);
+    Shape inner = shape.drop_front(axis).vec();
+    Values outer = kernel.indexOf(task, shape.take_front(axis));
+    Value length = kernel.evaluate(Kernel::product(inner, 0, inner.size()));
+    Kernel *k = &kernel;
+    Row row(kernel, tensor, length, [k, outer, inner](Value i) {
+      Values index = outer;
+      index.append(k->indexOf(i, inner));
+      return index;
+    });
+    row.first = kernel.code.mul(task, length);
+    return row;
+  }
 
-  int64_t rank() { return kernel.rank(tensor); }
+  /// The elements along `axis`.
+  static Row along(Kernel &kernel, Value tensor, int64_t axis, Value task) {
+    if (axis == kernel.rank(tensor) - 1)
+      return trailing(kernel, tensor, axis, task);
+    Shape others = kernel.shape(tensor);
+    others.erase(others.begin() + axis);
+    Values outer = kernel.indexOf(task, others);
+    return Row(kernel, tensor, kernel.size(tensor, axis),
+               [outer, axis](Value i) {
+                 Values index = outer;
+                 index.insert(index.begin() + axis, i);
+                 return index;
+               });
+  }
 
   Value at(Value i) {
-    Values full = index;
-    full.push_back(i);
-    return kernel.element(tensor, full);
+    if (first && kernel.buffers.count(tensor))
+      return kernel.loadAt(tensor, code.add(first, i));
+    return kernel.element(tensor, indexAt(i));
   }
   /// Elements [i, i + 8).
   Value vectorAt(Value i) {
-    Type type = code.vector(code.f32(), lanes);
-    if (kernel.buffers.count(tensor) &&
-        getElementTypeOrSelf(tensor.getType()).isF32()) {
-      Values full = index;
-      full.push_back(i);
-      return code.load(type, kernel.pointer(tensor),
-                       kernel.positionOf(full, kernel.shape(tensor)));
-    }
+    Type type = code.vector(element, lanes);
+    if (first && kernel.buffers.count(tensor) &&
+        getElementTypeOrSelf(tensor.getType()) == element)
+      return code.load(type, kernel.pointer(tensor), code.add(first, i));
     Value result = code.zero(type);
     for (int64_t lane = 0; lane < lanes; ++lane)
       result = code.insert(result, at(code.add(i, code.index(lane))), lane);
@@ -74,11 +93,16 @@ public:
         [&](Value a, Value b) { return code.maximum(a, b); },
         [&](Value vector) { return code.horizontalMaximum(vector); });
   }
+  /// The mean of `term`.
+  Value mean(llvm::function_ref<Value(Value)> term) {
+    return code.divide(sum(term), code.toFloat(length, element));
+  }
+  Value number(double value) { return code.real(element, value); }
 
   Value reduce(double initial, llvm::function_ref<Value(Value)> term,
                llvm::function_ref<Value(Value, Value)> combine,
                llvm::function_ref<Value(Value)> horizontal) {
-    Type type = code.vector(code.f32(), lanes);
+    Type type = code.vector(element, lanes);
     Value partial =
         code.loop(code.index(0), whole, lanes, {code.real(type, initial)},
                   [&](Value i, llvm::ArrayRef<Value> carried) -> Values {
@@ -90,117 +114,146 @@ public:
                      })[0];
   }
 
-  /// Stores `function(i, element)` to the row of `result`.
+  /// Stores `function(i, element)` to the same place of `result`.
   void map(Value result, llvm::function_ref<Value(Value, Value)> function) {
     code.loop(code.index(0), length, 1, [&](Value i) {
-      Values full = index;
-      full.push_back(i);
-      kernel.store(result, full, function(i, at(i)));
+      Value y = function(i, at(i));
+      if (first)
+        kernel.storeAt(result, code.add(first, i), y);
+      else
+        kernel.store(result, indexAt(i), y);
     });
   }
 
   Kernel &kernel;
   Code &code;
   Value tensor;
-  Values index;
+  Type element; ///< float32 or float64
   Value length;
+
+private:
+  Row(Kernel &kernel, Value tensor, Value length,
+      std::function<Values(Value)> indexAt)
+      : kernel(kernel), code(kernel.code), tensor(tensor),
+        element(kernel.registerType(tensor)), length(length),
+        indexAt(std::move(indexAt)),
+        whole(code.mul(code.divide(length, code.index(lanes), true),
+                       code.index(lanes))) {}
+
+  std::function<Values(Value)> indexAt;
   Value whole; ///< the length rounded down to whole vectors
+  Value first; ///< position of element 0 if all lie side by side, or null
 };
 
-DimExpr rowTasks(Kernel &kernel, Operation *op) {
-  const Shape &shape = kernel.shape(op->getResult(0));
-  return Kernel::product(shape, 0, shape.size() - 1);
+/// The first dimension of the rows of a norm: the last one for qmodel's ops.
+int64_t normAxis(Kernel &kernel, Operation *op) {
+  auto node = dyn_cast<onnx::NodeOp>(op);
+  int64_t axis = node ? node.intAttribute("axis", -1) : -1;
+  return axis < 0 ? axis + kernel.rank(op->getOperand(0)) : axis;
 }
 
-Row rowOf(Kernel &kernel, Value tensor, Value task) {
-  llvm::ArrayRef<DimExpr> shape = kernel.shape(tensor);
-  return Row(kernel, tensor, kernel.indexOf(task, shape.drop_back()));
+DimExpr normTasks(Kernel &kernel, Operation *op) {
+  return Kernel::product(kernel.shape(op->getResult(0)), 0,
+                         normAxis(kernel, op));
 }
 
-/// The mean of `term` over a row.
-Value meanOf(Row &row, llvm::function_ref<Value(Value)> term) {
-  Code &code = row.code;
-  return code.divide(row.sum(term), code.toFloat(row.length, code.f32()));
-}
+/// What scales and shifts the normalized elements; the bias may be null.
+struct Affine {
+  Value gain, bias;
+  double epsilon;
+  bool isCentered; ///< the mean is subtracted: layer norm, not RMS norm
+};
 
-/// 1 / sqrt(variance + epsilon)
-Value inverseDeviation(Code &code, Value variance, double epsilon) {
-  Value sum = code.add(variance, code.real(code.f32(), epsilon));
-  return code.divide(code.real(code.f32(), 1), code.sqrt(sum));
+/// (x - mean) / sqrt(variance + epsilon) * gain + bias
+void normalize(Kernel &kernel, Operation *op, const Affine &affine,
+               Value task) {
+  Code &code = kernel.code;
+  Value x = op->getOperand(0);
+  int64_t axis = normAxis(kernel, op);
+  Row row = Row::trailing(kernel, x, axis, task);
+  Value mean;
+  if (affine.isCentered)
+    mean = row.mean([](Value x) { return x; });
+  Value variance = row.mean([&](Value x) {
+    if (mean)
+      x = code.sub(x, code.spread(mean, x.getType()));
+    return code.mul(x, x);
+  });
+  Value factor = code.divide(
+      row.number(1), code.sqrt(code.add(variance, row.number(affine.epsilon))));
+  llvm::ArrayRef<DimExpr> shape = kernel.shape(x);
+  shape = shape.drop_front(axis);
+  row.map(op->getResult(0), [&](Value i, Value x) {
+    Values index = kernel.indexOf(i, shape);
+    auto at = [&](Value tensor) {
+      return code.resizeFloat(kernel.broadcastElement(tensor, index, shape),
+                              row.element);
+    };
+    if (mean)
+      x = code.sub(x, mean);
+    Value y = code.mul(code.mul(x, factor), at(affine.gain));
+    return affine.bias ? code.add(y, at(affine.bias)) : y;
+  });
 }
 
 void rmsNorm(Kernel &kernel, Operation *op, Value task) {
-  Code &code = kernel.code;
   auto norm = cast<qmodel::RmsNormOp>(op);
-  Row row = rowOf(kernel, norm.getX(), task);
-  Value square = meanOf(row, [&](Value x) { return code.mul(x, x); });
-  Value factor =
-      inverseDeviation(code, square, norm.getEpsilon().convertToDouble());
-  row.map(norm.getResult(), [&](Value i, Value x) {
-    return code.mul(code.mul(x, factor), kernel.element(norm.getGain(), {i}));
-  });
-}
-
-void normalize(Kernel &kernel, Value x, Value gain, Value bias, double epsilon,
-               Value result, Value task) {
-  Code &code = kernel.code;
-  Row row = rowOf(kernel, x, task);
-  Value mean = meanOf(row, [](Value x) { return x; });
-  Value variance = meanOf(row, [&](Value x) {
-    Value deviation = code.sub(x, code.spread(mean, x.getType()));
-    return code.mul(deviation, deviation);
-  });
-  Value factor = inverseDeviation(code, variance, epsilon);
-  row.map(result, [&](Value i, Value x) {
-    Value y = code.mul(code.sub(x, mean), factor);
-    y = code.mul(y, kernel.element(gain, {i}));
-    return bias ? code.add(y, kernel.element(bias, {i})) : y;
-  });
+  double epsilon = norm.getEpsilon().convertToDouble();
+  normalize(kernel, op, {norm.getGain(), Value(), epsilon, false}, task);
 }
 
 void layerNorm(Kernel &kernel, Operation *op, Value task) {
   auto norm = cast<qmodel::LayerNormOp>(op);
-  normalize(kernel, norm.getX(), norm.getGain(), norm.getBias(),
-            norm.getEpsilon().convertToDouble(), norm.getResult(), task);
+  double epsilon = norm.getEpsilon().convertToDouble();
+  normalize(kernel, op, {norm.getGain(), norm.getBias(), epsilon, true}, task);
 }
 
-void onnxLayerNorm(Kernel &kernel, Operation *op, Value task) {
+template <bool isCentered>
+void onnxNorm(Kernel &kernel, Operation *op, Value task) {
   auto node = cast<onnx::NodeOp>(op);
-  int64_t axis = node.intAttribute("axis", -1);
-  if (axis != -1 && axis != kernel.rank(node.getInputs()[0]) - 1) {
-    kernel.unsupported(op, "an axis other than the last one");
-    return;
-  }
+  // onnx-decompose takes them away.
   for (Value statistic : node.getOutputs().drop_front())
     if (!statistic.use_empty()) {
       kernel.unsupported(op, "a use of the mean or the deviation");
       return;
     }
-  normalize(kernel, node.getInputs()[0], node.getInputs()[1], node.input(2),
-            node.floatAttribute("epsilon", 1e-5), node.getOutputs()[0], task);
+  normalize(kernel, op,
+            {node.getInputs()[1], isCentered ? node.input(2) : Value(),
+             node.floatAttribute("epsilon", 1e-5), isCentered},
+            task);
+}
+
+DimExpr softmaxTasks(Kernel &kernel, Operation *op) {
+  Shape shape = kernel.shape(op->getResult(0));
+  int64_t axis = normAxis(kernel, op);
+  shape.erase(shape.begin() + axis);
+  return Kernel::product(shape, 0, shape.size());
 }
 
 template <bool isLog> void softmax(Kernel &kernel, Operation *op, Value task) {
   Code &code = kernel.code;
   auto node = cast<onnx::NodeOp>(op);
   Value x = node.getInputs()[0], result = node.getOutputs()[0];
-  // Until opset 12 the axis and all that follow were flattened into one.
-  bool isFlattening = node.getVersion() < 13;
-  int64_t axis = node.intAttribute("axis", isFlattening ? 1 : -1);
-  if (axis != -1 && axis != kernel.rank(x) - 1) {
-    kernel.unsupported(op, "an axis other than the last one");
+  // onnx-canonicalize takes away the meaning of earlier opsets.
+  constexpr uint64_t firstOpset = 13;
+  int64_t axis = normAxis(kernel, op);
+  if (node.getVersion() < firstOpset && axis != kernel.rank(x) - 1) {
+    kernel.unsupported(op, "an axis other than the last one in opset " +
+                               llvm::Twine(node.getVersion()));
     return;
   }
-  Row row = rowOf(kernel, x, task);
+  Row row = Row::along(kernel, x, axis, task);
   Value largest = row.maximum();
   Value sum = row.sum([&](Value x) {
     return exp(code, code.sub(x, code.spread(largest, x.getType())));
   });
   if (isLog) {
-    Value offset = code.add(largest, log(code, sum));
-    return row.map(result, [&](Value, Value x) { return code.sub(x, offset); });
+    Value offset = log(code, sum);
+    return row.map(result, [&](Value, Value x) {
+      return code.sub(code.sub(x, largest), offset);
+    });
   }
-  Value factor = code.divide(code.real(code.f32(), 1), sum);
+  Value factor = code.divide(row.number(1), sum);
   row.map(result, [&](Value, Value x) {
     return code.mul(exp(code, code.sub(x, largest)), factor);
   });
@@ -246,16 +299,18 @@ Value rope(Kernel &kernel, Operation *op, unsigned, Index index) {
 } // namespace
 
 void addNormLowerings(LoweringTable &table) {
-  auto add = [&](llvm::StringRef name,
+  auto add = [&](llvm::StringRef name, DimExpr (*tasks)(Kernel &, Operation *),
                  void (*task)(Kernel &, Operation *, Value)) {
-    table[name].tasks = rowTasks;
+    table[name].tasks = tasks;
     table[name].task = task;
   };
-  add("qmodel.rms_norm", rmsNorm);
-  add("qmodel.layer_norm", layerNorm);
-  add("onnx.LayerNormalization", onnxLayerNorm);
-  add("onnx.Softmax", softmax<false>);
-  add("onnx.LogSoftmax", softmax<true>);
+  add("qmodel.rms_norm", normTasks, rmsNorm);
+  add("qmodel.layer_norm", normTasks, layerNorm);
+  add("onnx.LayerNormalization", normTasks, onnxNorm<true>);
+  add("onnx.RMSNormalization", normTasks, onnxNorm<false>);
+  table["onnx.RMSNormalization"].operands = 2;
+  add("onnx.Softmax", softmaxTasks, softmax<false>);
+  add("onnx.LogSoftmax", softmaxTasks, softmax<true>);
   table["qmodel.rope"].element = rope;
 }
 

@@ -111,13 +111,14 @@ Values Tile::floatSums() {
   // the units busy.
   int64_t sumsPerRow = rows == 1 ? 8 : 2;
   int64_t step = 8;
-  Value weights = code.address(code.f32(), kernel.pointer(op.getWeight()),
+  Type stored = op.getLayout().getElement();
+  Value weights = code.address(stored, kernel.pointer(op.getWeight()),
                                code.mul(block, code.index(layout.in * lanes)));
   auto advance = [&](Values sums, Value first, int64_t inputs) {
     for (int64_t i = 0; i < inputs; ++i) {
       Value position = code.add(first, code.index(i));
-      Value weight =
-          code.load(floats, weights, code.mul(position, code.index(lanes)));
+      Value weight = code.loadFloats(stored, lanes, weights,
+                                     code.mul(position, code.index(lanes)));
       for (int64_t row = 0; row < rows; ++row) {
         Value &sum = sums[row * sumsPerRow + i % sumsPerRow];
         sum = code.fma(input(row, position), weight, sum);
@@ -196,10 +197,10 @@ Values Tile::group(llvm::ArrayRef<Value> sums, Value index, int64_t inputs) {
   if (int64_t rest = inputs % pieceInputs)
     parts = addParts(parts, code.index(pieces), rest);
 
-  Value scale =
-      code.load(floats, kernel.pointer(op.getScales()),
-                code.mul(code.add(code.mul(block, code.index(groups)), index),
-                         code.index(lanes)));
+  Value scale = code.loadFloats(
+      op.getLayout().getScales(), lanes, kernel.pointer(op.getScales()),
+      code.mul(code.add(code.mul(block, code.index(groups)), index),
+               code.index(lanes)));
   Values result;
   for (int64_t row = 0; row < rows; ++row)
     result.push_back(code.fma(scale, parts[row], sums[row]));

@@ -1,4 +1,4 @@
-//===- Reductions.cpp - Reduce*, ArgMax, CumSum ---------------------------===//
+//===- Reductions.cpp - Reduce*, ArgMax, CumSum, CumProd ------------------===//
 //
 // Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -6,8 +6,8 @@
 //===----------------------------------------------------------------------===//
 //
 // Each element of the result is a loop over the reduced elements, in order.
-// Float sums are taken in float64. Rows that matter for speed (norms, softmax)
-// have code of their own in Norms.cpp.
+// Float sums are taken in float64, integer sums in 64 bits. Rows that matter
+// for speed (norms, softmax) have code of their own in Norms.cpp.
 //
 //===----------------------------------------------------------------------===//
 
@@ -125,6 +125,53 @@ Value accumulate(Code &code, Reduction kind, bool isUnsigned, Value carried,
   }
 }
 
+/// What to sum in: floats in float64, integers in 64 bits; extremes as they
+/// are.
+Type accumulatorType(Code &code, Reduction kind, Type type) {
+  if (kind == Reduction::Max || kind == Reduction::Min)
+    return type;
+  if (isa<FloatType>(type) || kind == Reduction::LogSumExp)
+    return code.f64();
+  return code.i64();
+}
+
+/// Between the numbers that a reduction uses.
+Value convert(Code &code, Value x, Type type, bool isUnsigned) {
+  bool fromFloat = isa<FloatType>(x.getType()), toFloat = isa<FloatType>(type);
+  if (fromFloat && toFloat)
+    return code.resizeFloat(x, type);
+  if (fromFloat)
+    return code.toInteger(x, type, isUnsigned);
+  return toFloat ? code.toFloat(x, type, isUnsigned)
+                 : code.resizeInteger(x, type, isUnsigned);
+}
+
+/// The reduced elements' number.
+DimExpr countOf(const Shape &shape, llvm::ArrayRef<bool> reduced) {
+  DimExpr count(1);
+  for (auto [size, isReduced] : llvm::zip(shape, reduced))
+    if (isReduced)
+      count = count * size;
+  return count;
+}
+
+/// The last step: a root, a logarithm, a quotient.
+Value finish(Code &code, Reduction kind, Value total, Value count,
+             bool isUnsigned) {
+  Type type = total.getType();
+  if (kind == Reduction::Mean) {
+    if (isa<FloatType>(type))
+      return code.divide(total, code.toFloat(count, type));
+    // No elements: 0, not a trap.
+    return code.divide(total, code.maximum(count, code.index(1)), isUnsigned);
+  }
+  bool isRoot = kind == Reduction::L2;
+  if (!isRoot && kind != Reduction::LogSum && kind != Reduction::LogSumExp)
+    return total;
+  Value real = convert(code, total, code.f64(), isUnsigned);
+  return isRoot ? code.sqrt(real) : log(code, real);
+}
+
 template <Reduction kind>
 Value reduce(Kernel &kernel, Operation *op, unsigned, Index index) {
   Code &code = kernel.code;
@@ -133,53 +180,39 @@ Value reduce(Kernel &kernel, Operation *op, unsigned, Index index) {
   auto reduced = reducedDimensions(kernel, node);
   if (!reduced)
     return kernel.unsupported(op, "axes that depend on data");
-  bool isFloat = Kernel::isFloat(x), isUnsigned = Kernel::isUnsigned(x);
-  bool isExtreme = kind == Reduction::Max || kind == Reduction::Min;
-  bool isRoot = kind == Reduction::L2 || kind == Reduction::LogSum ||
-                kind == Reduction::LogSumExp;
-  if (isRoot && !isFloat)
-    return kernel.unsupported(op, "integer elements");
   Type type = kernel.registerType(x);
-  Type wide = isFloat && !isExtreme ? code.f64() : type;
+  bool isUnsigned = Kernel::isUnsigned(x) || type.isInteger(1);
+  bool isExtreme = kind == Reduction::Max || kind == Reduction::Min;
+  Type wide = accumulatorType(code, kind, type);
   Value initial = isExtreme
                       ? extreme(code, type, isUnsigned, kind == Reduction::Min)
                   : kind == Reduction::Product ? one(code, wide)
                                                : code.zero(wide);
   Values at = operandIndex(kernel, *reduced, index);
+  auto element = [&] {
+    return convert(code, kernel.element(x, at), wide, isUnsigned);
+  };
 
   // The largest element keeps the exponentials in range.
-  Value largest;
-  if (kind == Reduction::LogSumExp)
-    largest =
-        reduceLoops(kernel, x, *reduced, at, 0,
-                    extreme(code, type, false, false), [&](Value carried) {
-                      return code.maximum(carried, kernel.element(x, at));
-                    });
+  Value shift;
+  if (kind == Reduction::LogSumExp) {
+    shift = reduceLoops(
+        kernel, x, *reduced, at, 0, extreme(code, wide, false, false),
+        [&](Value carried) { return code.maximum(carried, element()); });
+    Value infinity = extreme(code, wide, false, true);
+    Value isFinite = code.compare(Compare::lt, code.absolute(shift), infinity);
+    shift = code.select(isFinite, shift, code.zero(wide));
+  }
   Value total =
       reduceLoops(kernel, x, *reduced, at, 0, initial, [&](Value carried) {
-        Value element = kernel.element(x, at);
-        if (largest)
-          element = code.sub(element, largest);
-        if (isFloat)
-          element = code.resizeFloat(element, wide);
-        return accumulate(code, kind, isUnsigned, carried, element);
+        Value next = shift ? code.sub(element(), shift) : element();
+        return accumulate(code, kind, isUnsigned, carried, next);
       });
-  if (kind == Reduction::Mean) {
-    DimExpr count(1);
-    for (auto [size, isReduced] : llvm::zip(kernel.shape(x), *reduced))
-      if (isReduced)
-        count = count * size;
-    Value divisor = kernel.evaluate(count);
-    total = isFloat ? code.divide(total, code.toFloat(divisor, wide))
-                    : code.divide(total, code.resizeInteger(divisor, wide));
-  }
-  if (kind == Reduction::L2)
-    total = code.sqrt(total);
-  if (kind == Reduction::LogSum || kind == Reduction::LogSumExp)
-    total = log(code, total);
-  if (largest)
-    total = code.add(total, code.resizeFloat(largest, wide));
-  return isFloat ? code.resizeFloat(total, type) : total;
+  Value count = kernel.evaluate(countOf(kernel.shape(x), *reduced));
+  total = finish(code, kind, total, count, isUnsigned);
+  if (shift)
+    total = code.add(total, shift);
+  return convert(code, total, type, isUnsigned);
 }
 
 /// The first (or last) of the largest (or smallest) elements along an axis.
@@ -198,9 +231,13 @@ Value argExtreme(Kernel &kernel, Operation *op, unsigned, Index index) {
   Values at = operandIndex(kernel, reduced, index);
   Compare better = isMaximum ? (takesLast ? Compare::ge : Compare::gt)
                              : (takesLast ? Compare::le : Compare::lt);
+  // Without elements there is none to read.
+  Value first = code.choose(
+      code.compare(Compare::gt, kernel.size(x, axis), code.index(0)),
+      [&] { return kernel.element(x, at); },
+      [&] { return code.zero(kernel.registerType(x)); });
   Values best =
-      code.loop(code.index(1), kernel.size(x, axis), 1,
-                {code.index(0), kernel.element(x, at)},
+      code.loop(code.index(1), kernel.size(x, axis), 1, {code.index(0), first},
                 [&](Value i, llvm::ArrayRef<Value> carried) -> Values {
                   at[axis] = i;
                   Value element = kernel.element(x, at);
@@ -212,7 +249,9 @@ Value argExtreme(Kernel &kernel, Operation *op, unsigned, Index index) {
   return best[0];
 }
 
-Value cumSum(Kernel &kernel, Operation *op, unsigned, Index index) {
+/// Sums or products of all elements up to here.
+template <bool isProduct>
+Value cumulate(Kernel &kernel, Operation *op, unsigned, Index index) {
   Code &code = kernel.code;
   auto node = cast<onnx::NodeOp>(op);
   Value x = node.getInputs()[0];
@@ -230,13 +269,14 @@ Value cumSum(Kernel &kernel, Operation *op, unsigned, Index index) {
   Value to = isReverse ? kernel.size(x, axis) : isExclusive ? here : next;
   Values at(index.begin(), index.end());
   Value total =
-      code.loop(from, to, 1, {code.zero(wide)},
+      code.loop(from, to, 1, {isProduct ? one(code, wide) : code.zero(wide)},
                 [&](Value i, llvm::ArrayRef<Value> carried) -> Values {
                   at[axis] = i;
                   Value element = kernel.element(x, at);
                   if (isFloat)
                     element = code.resizeFloat(element, wide);
-                  return {code.add(carried[0], element)};
+                  return {isProduct ? code.mul(carried[0], element)
+                                    : code.add(carried[0], element)};
                 })[0];
   return isFloat ? code.resizeFloat(total, type) : total;
 }
@@ -256,7 +296,9 @@ void addReductionLowerings(LoweringTable &table) {
   table["onnx.ReduceLogSumExp"].element = reduce<Reduction::LogSumExp>;
   table["onnx.ArgMax"].element = argExtreme<true>;
   table["onnx.ArgMin"].element = argExtreme<false>;
-  table["onnx.CumSum"].element = cumSum;
+  table["onnx.CumSum"].element = cumulate<false>;
+  table["onnx.CumProd"].element = cumulate<true>;
+  table["onnx.CumProd"].operands = 2;
 }
 
 } // namespace nibble::cpu

@@ -6,21 +6,27 @@
 //===----------------------------------------------------------------------===//
 //
 // linear(x, dequantize(codes, scales, zeros)) -> packed_linear, and the same
-// for embeddings. The order of the bytes is Target/PackedLayout.h; this pass
-// only finds the parts and calls Numerics/PackWeights. It changes no value: the
-// meaning of a packed op is unpack and the original op.
+// for embeddings; where x is a dequantize of 8-bit codes too,
+// packed_integer_linear. 2:4 sparse weights are packed in full. The order of
+// the bytes is Target/PackedLayout.h; this pass only finds the parts and calls
+// Numerics/PackWeights. It changes no value: the meaning of a packed op is
+// unpack and the original op.
 //
 //===----------------------------------------------------------------------===//
 
 #include "nibble/passes/Pack/Passes.h"
 
+#include "Constants.h"
+
 #include "nibble/Numerics/PackWeights.h"
+#include "nibble/Support/Decline.h"
 #include "nibble/Support/WeightStore.h"
 #include "nibble/dialects/Onnx/Onnx.h"
 #include "nibble/dialects/QKernel/QKernel.h"
 #include "nibble/passes/Quantize/Summary.h"
 
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/Iterators.h"
 
 namespace nibble {
 #define GEN_PASS_DEF_PACK
@@ -40,14 +46,15 @@ struct PackedSymbols {
   WeightOp weight, scales, zeros;
 };
 
-/// Floats of any width as float32, which is what CPU kernels compute in.
-Tensor asFloat32(const Tensor &tensor) {
-  if (tensor.type() == ElementType::float32())
-    return tensor;
-  Tensor result = Tensor::allocate(ElementType::float32(), tensor.shape());
-  for (uint64_t i = 0; i < tensor.size(); ++i)
-    result.setNumberAt(i, tensor.numberAt(i));
-  return result;
+/// The parts of an x that is a dequantize of codes.
+struct QuantizedInput {
+  Value codes, scales, zeros; ///< zeros may be null
+  int64_t group;
+};
+
+bool hasOneElement(Value value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  return type.hasStaticShape() && type.getNumElements() == 1;
 }
 
 struct Pack : nibble::impl::PackBase<Pack> {
@@ -92,23 +99,12 @@ private:
   }
 
   void eraseDead() {
-    SmallVector<Operation *> dead;
-    getOperation().walk([&](DequantizeOp op) {
-      if (op.use_empty())
-        dead.push_back(op);
-    });
-    for (Operation *op : dead)
-      op->erase();
-  }
-
-  FailureOr<Tensor> constantOf(Value value, Operation *user) {
-    if (auto load = value.getDefiningOp<LoadOp>())
-      return loadTensor(load);
-    if (auto constant = value.getDefiningOp<onnx::ConstantOp>())
-      return tensorFromLiteral(constant.getValue());
-    return user->emitOpError("expects constant weights to pack, got a computed "
-                             "value of type ")
-           << value.getType();
+    // Users first: the scales of a dequantize may be another one.
+    getOperation().walk<WalkOrder::PostOrder, ReverseIterator>(
+        [](Operation *op) {
+          if (isa<DequantizeOp, Decompress24Op>(op) && op->use_empty())
+            op->erase();
+        });
   }
 
   Value loadOf(OpBuilder &builder, Location loc, WeightOp weight) {
@@ -127,140 +123,208 @@ private:
                      /*literal=*/tensor->bytes().size() <= 256);
   }
 
-  /// The key under which equal weights are packed once.
-  Attribute keyOf(Value weight) {
-    auto ofLoad = [&](LoadOp load) -> Attribute {
-      if (!load)
-        return UnitAttr::get(&getContext());
-      return ArrayAttr::get(
-          &getContext(),
-          {load.getWeightAttr(), load.getPermutationAttr()
-                                     ? Attribute(load.getPermutationAttr())
-                                     : UnitAttr::get(&getContext())});
-    };
-    if (auto load = weight.getDefiningOp<LoadOp>())
-      return ofLoad(load);
-    auto dequantize = weight.getDefiningOp<DequantizeOp>();
-    if (!dequantize || !dequantize.getCodes().getDefiningOp<LoadOp>())
-      return {};
-    return ArrayAttr::get(
-        &getContext(), {ofLoad(dequantize.getCodes().getDefiningOp<LoadOp>()),
-                        dequantize.getGroupAttr()});
-  }
-
   LogicalResult packLinear(LinearOp linear) {
     auto x = cast<RankedTensorType>(linear.getX().getType());
     if (!x.getElementType().isF32())
       return linear.emitOpError("expects float32 activations for the CPU, got ")
              << x << "; convert the model to float32 when exporting it";
+    FailureOr<std::optional<QuantizedInput>> input = quantizedInput(linear);
+    if (failed(input))
+      return failure();
     FailureOr<PackedSymbols> symbols = linearSymbols(linear);
-    if (failed(symbols))
+    FailureOr<Value> bias = floatBias(linear);
+    if (failed(symbols) || failed(bias))
       return failure();
     OpBuilder builder(linear);
     Location loc = linear.getLoc();
-    auto packed = PackedLinearOp::create(
-        builder, loc, linear.getResult().getType(), linear.getX(),
-        loadOf(builder, loc, symbols->weight),
-        loadOf(builder, loc, symbols->scales),
-        loadOf(builder, loc, symbols->zeros), linear.getBias(),
-        symbols->layout);
-    linear.replaceAllUsesWith(packed.getResult());
+    Value weight = loadOf(builder, loc, symbols->weight),
+          scales = loadOf(builder, loc, symbols->scales),
+          zeros = loadOf(builder, loc, symbols->zeros);
+    Type type = linear.getResult().getType();
+    Value packed;
+    if (*input)
+      packed = PackedIntegerLinearOp::create(
+          builder, loc, type, (*input)->codes, (*input)->scales,
+          (*input)->zeros, weight, scales, zeros, *bias,
+          builder.getI64IntegerAttr((*input)->group), symbols->layout);
+    else
+      packed = PackedLinearOp::create(builder, loc, type, linear.getX(), weight,
+                                      scales, zeros, *bias, symbols->layout);
+    linear.replaceAllUsesWith(packed);
     linear.erase();
     return success();
   }
 
+  /// The parts of x if both x and the weight are quantized; nothing, with a
+  /// remark, if no kernel multiplies these codes: the layer then computes in
+  /// float32, on the values of x.
+  FailureOr<std::optional<QuantizedInput>> quantizedInput(LinearOp linear) {
+    auto dequantize = linear.getX().getDefiningOp<DequantizeOp>();
+    if (!dequantize || !codesOf(linear.getWeight()))
+      return std::optional<QuantizedInput>();
+    auto codes = cast<RankedTensorType>(dequantize.getCodes().getType());
+    if (codes.getElementTypeBitWidth() != 8)
+      return linear.emitOpError("expects activations in 8-bit codes for the "
+                                "CPU, got ")
+             << codes << "; plan 8 bits for the input, or none";
+    auto refuse = [&](const Twine &why) {
+      (void)decline(linear, "qkernel-pack",
+                    "computes in float32: " + why.str());
+      return std::optional<QuantizedInput>();
+    };
+    int64_t in = codes.getShape().back(), group = dequantize.getGroup();
+    QuantizedInput input = {dequantize.getCodes(), dequantize.getScales(),
+                            dequantize.getZeros(),
+                            group == 0 ? in : std::min(group, in)};
+    if (!cast<RankedTensorType>(input.scales.getType())
+             .getElementType()
+             .isF32())
+      return refuse("scales of activations are not float32");
+    bool isSingle = hasOneElement(input.scales) &&
+                    (!input.zeros || hasOneElement(input.zeros));
+    if (isSingle)
+      input.group = in;
+    else if (dequantize.getRows() != 1)
+      return refuse("several tokens of x share a scale");
+    int64_t ofWeight = groupOf(linear.getWeight());
+    if (input.group != in && ofWeight != in && input.group % ofWeight &&
+        ofWeight % input.group)
+      return refuse("neither of the groups of x and of the weight, " +
+                    Twine(input.group) + " and " + Twine(ofWeight) +
+                    ", divides the other");
+    return std::optional(input);
+  }
+
+  /// The bias in float32, or null.
+  FailureOr<Value> floatBias(LinearOp linear) {
+    Value bias = linear.getBias();
+    if (!bias ||
+        cast<RankedTensorType>(bias.getType()).getElementType().isF32())
+      return bias;
+    FailureOr<Tensor> tensor = constantOf(bias, linear);
+    if (failed(tensor))
+      return failure();
+    FailureOr<WeightOp> weight =
+        addPacked(linear, linear.getId() + ".bias", asFloat32(*tensor));
+    if (failed(weight))
+      return failure();
+    OpBuilder builder(linear);
+    return loadOf(builder, linear.getLoc(), *weight);
+  }
+
   FailureOr<PackedSymbols> linearSymbols(LinearOp linear) {
-    Attribute key = keyOf(linear.getWeight());
+    Attribute key = constantKey(linear.getWeight());
     if (key)
       if (auto it = cache.find(key); it != cache.end())
         return it->second;
-
-    auto type = cast<RankedTensorType>(linear.getWeight().getType());
-    auto dequantize = linear.getWeight().getDefiningOp<DequantizeOp>();
-    RowInterleavedLayout layout;
-    layout.out = type.getDimSize(0);
-    layout.in = type.getDimSize(1);
-    layout.group = layout.in;
-    Type element = Float32Type::get(&getContext());
-    if (dequantize) {
-      element = cast<RankedTensorType>(dequantize.getCodes().getType())
-                    .getElementType();
-      if (int64_t group = dequantize.getGroup(); group > 0)
-        layout.group = std::min(group, layout.in);
-    }
-    layout.element = *fromMlirType(element);
-    auto attr = LayoutAttr::getChecked(
-        [&] { return linear.emitOpError("cannot pack: "); }, &getContext(),
-        element, layout.out, layout.in, layout.group,
-        Type(Float32Type::get(&getContext())));
-    if (!attr)
-      return failure();
-
-    StringRef name = linear.getId();
-    PackedSymbols symbols;
-    symbols.layout = attr;
-    FailureOr<Tensor> values = constantOf(
-        dequantize ? dequantize.getCodes() : linear.getWeight(), linear);
-    if (failed(values))
-      return failure();
-    FailureOr<WeightOp> weight = addPacked(
-        linear, name + ".packed",
-        packWeight(layout, dequantize ? *values : asFloat32(*values)));
-    if (failed(weight))
-      return failure();
-    symbols.weight = *weight;
-    if (dequantize) {
-      FailureOr<Tensor> scales = constantOf(dequantize.getScales(), linear);
-      if (failed(scales))
-        return failure();
-      FailureOr<WeightOp> packed = addPacked(
-          linear, name + ".scales", packScales(layout, asFloat32(*scales)));
-      if (failed(packed))
-        return failure();
-      symbols.scales = *packed;
-      if (dequantize.getZeros()) {
-        FailureOr<Tensor> zeros = constantOf(dequantize.getZeros(), linear);
-        if (failed(zeros))
-          return failure();
-        packed = addPacked(linear, name + ".zeros", packZeros(layout, *zeros));
-        if (failed(packed))
-          return failure();
-        symbols.zeros = *packed;
-      }
-    }
-    if (key)
-      cache[key] = symbols;
+    FailureOr<PackedSymbols> symbols = codesOf(linear.getWeight())
+                                           ? quantizedSymbols(linear)
+                                           : floatSymbols(linear);
+    if (key && succeeded(symbols))
+      cache[key] = *symbols;
     return symbols;
   }
 
-  LogicalResult packEmbedding(EmbeddingOp embedding) {
-    auto dequantize = embedding.getTable().getDefiningOp<DequantizeOp>();
-    if (!dequantize)
-      return success();
-    FailureOr<Tensor> codes = constantOf(dequantize.getCodes(), embedding);
-    FailureOr<Tensor> scales = constantOf(dequantize.getScales(), embedding);
-    if (failed(codes) || failed(scales))
+  LayoutAttr layoutOf(LinearOp linear, ElementType element, int64_t group,
+                      ElementType scales) {
+    auto type = cast<RankedTensorType>(linear.getWeight().getType());
+    int64_t in = type.getDimSize(1);
+    return LayoutAttr::getChecked(
+        [&] { return linear.emitOpError("cannot pack: "); }, &getContext(),
+        toMlirType(&getContext(), element), type.getDimSize(0), in, group,
+        toMlirType(&getContext(), scales));
+  }
+
+  /// Floats of 16 bits stay as they are; float64 becomes float32.
+  FailureOr<PackedSymbols> floatSymbols(LinearOp linear) {
+    FailureOr<Tensor> values = constantOf(linear.getWeight(), linear);
+    if (failed(values))
       return failure();
-    int64_t width = codes->shape()[1];
-    ElementType type = codes->type();
+    Tensor weight = values->type().bits == 16 ? *values : asFloat32(*values);
+    PackedSymbols symbols;
+    symbols.layout = layoutOf(linear, weight.type(), weight.shape()[1],
+                              ElementType::float32());
+    if (!symbols.layout)
+      return failure();
+    FailureOr<WeightOp> packed =
+        addPacked(linear, linear.getId() + ".packed",
+                  packWeight(rowInterleavedLayout(symbols.layout), weight));
+    if (failed(packed))
+      return failure();
+    symbols.weight = *packed;
+    return symbols;
+  }
+
+  FailureOr<PackedSymbols> quantizedSymbols(LinearOp linear) {
+    FailureOr<QuantizedConstant> parts =
+        QuantizedConstant::of(linear.getWeight(), linear);
+    if (failed(parts))
+      return failure();
+    PackedSymbols symbols;
+    symbols.layout = layoutOf(linear, parts->codes.type(), parts->group,
+                              parts->scales.type());
+    if (!symbols.layout)
+      return failure();
+    RowInterleavedLayout layout = rowInterleavedLayout(symbols.layout);
+    StringRef name = linear.getId();
+    auto add = [&](WeightOp &symbol, StringRef what,
+                   const Expected<Tensor> &tensor) {
+      FailureOr<WeightOp> packed = addPacked(linear, name + what, tensor);
+      if (succeeded(packed))
+        symbol = *packed;
+      return packed;
+    };
+    if (failed(
+            add(symbols.weight, ".packed", packWeight(layout, parts->codes))) ||
+        failed(
+            add(symbols.scales, ".scales", packScales(layout, parts->scales))))
+      return failure();
+    if (parts->zeros.size() &&
+        failed(add(symbols.zeros, ".zeros", packZeros(layout, parts->zeros))))
+      return failure();
+    return symbols;
+  }
+
+  /// A 2:4 sparse table of floats becomes an ordinary one.
+  LogicalResult fillUpTable(EmbeddingOp embedding) {
+    FailureOr<Tensor> table = constantOf(embedding.getTable(), embedding);
+    if (failed(table))
+      return failure();
+    FailureOr<WeightOp> weight =
+        addPacked(embedding, embedding.getId() + ".table", *table);
+    if (failed(weight))
+      return failure();
+    OpBuilder builder(embedding);
+    embedding.getTableMutable().set(
+        loadOf(builder, embedding.getLoc(), *weight));
+    return success();
+  }
+
+  LogicalResult packEmbedding(EmbeddingOp embedding) {
+    if (!codesOf(embedding.getTable()))
+      return embedding.getTable().getDefiningOp<Decompress24Op>()
+                 ? fillUpTable(embedding)
+                 : success();
+    FailureOr<QuantizedConstant> parts =
+        QuantizedConstant::of(embedding.getTable(), embedding);
+    if (failed(parts))
+      return failure();
+    ElementType type = parts->codes.type();
     bool isSigned = type.kind == ElementType::Kind::Signed;
     int64_t offset = isSigned ? int64_t(1) << (type.bits - 1) : 0;
     StringRef name = embedding.getId();
     FailureOr<WeightOp> codeWeight =
-        addPacked(embedding, name + ".packed", packRows(*codes));
+        addPacked(embedding, name + ".packed", packRows(parts->codes));
     FailureOr<WeightOp> scaleWeight =
-        addPacked(embedding, name + ".scales", asFloat32(*scales));
+        addPacked(embedding, name + ".scales", parts->scales);
     if (failed(codeWeight) || failed(scaleWeight))
       return failure();
     WeightOp zeroWeight;
-    if (dequantize.getZeros()) {
-      FailureOr<Tensor> zeros = constantOf(dequantize.getZeros(), embedding);
-      if (failed(zeros))
-        return failure();
+    if (const Tensor &zeros = parts->zeros; zeros.size()) {
       Tensor bytes =
-          Tensor::allocate(ElementType::unsignedInt(8), zeros->shape());
-      for (uint64_t i = 0; i < zeros->size(); ++i)
-        bytes.setIntegerAt(i, zeros->integerAt(i) + offset);
+          Tensor::allocate(ElementType::unsignedInt(8), zeros.shape());
+      for (uint64_t i = 0; i < zeros.size(); ++i)
+        bytes.setIntegerAt(i, zeros.integerAt(i) + offset);
       FailureOr<WeightOp> added = addPacked(embedding, name + ".zeros", bytes);
       if (failed(added))
         return failure();
@@ -268,14 +332,13 @@ private:
     }
     OpBuilder builder(embedding);
     Location loc = embedding.getLoc();
-    int64_t group = dequantize.getGroup();
     auto packed = PackedEmbeddingOp::create(
         builder, loc, embedding.getResult().getType(), embedding.getIndices(),
         loadOf(builder, loc, *codeWeight), loadOf(builder, loc, *scaleWeight),
         loadOf(builder, loc, zeroWeight),
         TypeAttr::get(toMlirType(&getContext(), type)),
-        builder.getI64IntegerAttr(width),
-        builder.getI64IntegerAttr(group == 0 ? width : std::min(group, width)));
+        builder.getI64IntegerAttr(parts->codes.shape()[1]),
+        builder.getI64IntegerAttr(parts->group));
     embedding.replaceAllUsesWith(packed.getResult());
     embedding.erase();
     return success();

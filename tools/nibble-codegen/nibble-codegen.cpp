@@ -23,6 +23,9 @@
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
 
+#include <csignal>
+#include <sys/prctl.h>
+
 using namespace nibble::codegen;
 
 namespace {
@@ -104,6 +107,9 @@ llvm::Error run() {
 
 int main(int argc, char **argv) {
   llvm::InitLLVM setup(argc, argv);
+  // Nobody wants the result without the compiler. On this signal LLVM removes
+  // the temporary files.
+  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   llvm::cl::HideUnrelatedOptions(category);
   llvm::cl::ParseCommandLineOptions(argc, argv,
                                     "Bitcode of kernels to machine code\n");

@@ -38,29 +38,31 @@ class Suite:
         return self.random.standard_normal(shape).astype(np.float32)
 
     def add(self, name, arguments, body, expected, dims=None, scalars=None,
-            tolerance=2e-6):
+            tolerance=2e-6, elements=None):
         """`body` is text with the argument types as {0}, {1}, ..., the result
         types as {r0}, ...; values are %0..., results %r0...; `dims` replaces
-        the dimensions of arguments by names of scalars."""
-        dims, scalars = dims or {}, scalars or {}
+        the dimensions of arguments by names of scalars, `elements` the type of
+        elements that NumPy does not have (bf16 in uint16)."""
+        dims, scalars, elements = dims or {}, scalars or {}, elements or {}
         name = f"{name}_{len(self.expected)}"
         expected = expected if isinstance(expected, (list, tuple)) else [expected]
         types, arg_dims = {}, []
         symbols = lambda key, shape: dims.get(key, [str(d) for d in shape])
-        def type_of(array, symbolic):
-            sizes = [d if d.isdigit() else "?" for d in symbolic]
+        def type_of(key, array):
+            sizes = [d if d.isdigit() else "?"
+                     for d in symbols(key, array.shape)]
             return "tensor<" + "".join(s + "x" for s in sizes) + \
-                MLIR_TYPES[array.dtype.name] + ">"
+                elements.get(key, MLIR_TYPES.get(array.dtype.name)) + ">"
         parameters = []
         for i, array in enumerate(arguments):
             symbolic = symbols(i, array.shape)
-            types[str(i)] = type_of(array, symbolic)
+            types[str(i)] = type_of(i, array)
             arg_dims.append("[" + ", ".join(f'"{d}"' for d in symbolic) + "]")
             parameters.append(f"%{'abcdefgh'[i]}: {types[str(i)]}")
             self.arrays[f"{name}.{i}"] = array
         results = []
         for i, array in enumerate(expected):
-            types[f"r{i}"] = type_of(array, symbols(f"r{i}", array.shape))
+            types[f"r{i}"] = type_of(f"r{i}", array)
             results.append(types[f"r{i}"])
         if scalars:
             self.arrays[f"{name}.scalars"] = np.array(
@@ -168,18 +170,30 @@ def pack_groups(array):
     return np.ascontiguousarray(rows.transpose(0, 2, 1)).reshape(-1)
 
 
-def linear_case(suite, rows, out, inputs, bits, group, signed, zeros, bias):
+def rounded_to(array, element):
+    """`array` with only bits that the element type has, and as it is stored."""
+    if element == "bf16":
+        bits = array.view(np.uint32) >> 16
+        return (bits << 16).view(np.float32), bits.astype(np.uint16)
+    stored = array.astype(np.float16 if element == "f16" else np.float32)
+    return stored.astype(np.float32), stored
+
+
+def linear_case(suite, rows, out, inputs, bits, group, signed, zeros, bias,
+                scale_type="f32"):
     r = suite.random
     x = suite.normal(rows, inputs)
     groups = -(-inputs // group)
     offset = 1 << (bits - 1) if signed else 0
     stored = r.integers(0, 1 << bits, (out, inputs))
-    scales = (r.random((out, groups)) * 0.1 + 0.01).astype(np.float32)
+    scales, stored_scales = rounded_to(
+        (r.random((out, groups)) * 0.1 + 0.01).astype(np.float32), scale_type)
     zero = r.integers(0, 1 << bits, (out, groups)) if zeros else \
         np.full((out, groups), offset)
     weight = (stored - zero.repeat(group, 1)[:, :inputs]).astype(np.float64) * \
         scales.repeat(group, 1)[:, :inputs]
-    arguments = [x, pack_codes(stored, bits, group), pack_groups(scales)]
+    arguments = [x, pack_codes(stored, bits, group),
+                 pack_groups(stored_scales)]
     names, types = "%a, %b scales %c", ["{0}", "{1}", "{2}"]
     if zeros:
         names += " zeros %d"
@@ -194,18 +208,20 @@ def linear_case(suite, rows, out, inputs, bits, group, signed, zeros, bias):
     element = f"{'' if signed else 'u'}i{bits}"
     suite.add(f"linear{bits}", arguments,
               f"%r0 = qkernel.packed_linear {names} layout <element = {element}, "
-              f"out = {out}, in = {inputs}, group = {group}> : "
-              f"({', '.join(types)}) -> {{r0}}", y.astype(np.float32),
+              f"out = {out}, in = {inputs}, group = {group}, scales = "
+              f"{scale_type}> : ({', '.join(types)}) -> {{r0}}",
+              y.astype(np.float32),
               dims={0: ["m", str(inputs)], "r0": ["m", str(out)]},
-              scalars={"m": rows}, tolerance=5e-6)
+              scalars={"m": rows}, tolerance=5e-6, elements={2: scale_type})
 
 
-def float_linear_case(suite, shape, out, inputs, bias, symbolic=True):
+def float_linear_case(suite, shape, out, inputs, bias, symbolic=True,
+                      element="f32"):
     x = suite.normal(*shape, inputs)
-    weight = suite.normal(out, inputs)
+    weight, stored = rounded_to(suite.normal(out, inputs), element)
     blocks = (out + 7) // 8
     packed = np.ascontiguousarray(
-        pack_rows(weight, blocks).transpose(0, 2, 1)).reshape(-1)
+        pack_rows(stored, blocks).transpose(0, 2, 1)).reshape(-1)
     arguments = [x, packed.view(np.uint8)]
     y = x.astype(np.float64) @ weight.T.astype(np.float64)
     names, types = "%a, %b", "{0}, {1}"
@@ -218,8 +234,8 @@ def float_linear_case(suite, shape, out, inputs, bias, symbolic=True):
         lead = [f"d{i}" for i in range(len(shape))]
         scalars = dict(zip(lead, shape))
         dims = {0: lead + [str(inputs)], "r0": lead + [str(out)]}
-    suite.add("linear_f32", arguments,
-              f"%r0 = qkernel.packed_linear {names} layout <element = f32, "
+    suite.add(f"linear_{element}", arguments,
+              f"%r0 = qkernel.packed_linear {names} layout <element = {element}, "
               f"out = {out}, in = {inputs}, group = {inputs}> : ({types}) -> "
               "{r0}", y.astype(np.float32), dims=dims, scalars=scalars)
 
@@ -231,6 +247,9 @@ def linear_suite():
         float_linear_case(suite, (2, rows), 13, 172, True)
     float_linear_case(suite, (1,), 24, 7, True, symbolic=False)
     float_linear_case(suite, (6,), 8, 33, False, symbolic=False)
+    for element in ("f16", "bf16"):
+        float_linear_case(suite, (1,), 24, 172, True, element=element)
+        float_linear_case(suite, (5,), 13, 33, False, element=element)
     for bits in range(2, 9):
         for i, group in enumerate((1, 20, 32, 64, 100, 172)):
             for zeros in (False, True):
@@ -240,6 +259,9 @@ def linear_suite():
                             signed, zeros, bias=i % 2 == 0)
         linear_case(suite, 1, 16, 512, bits, 512, True, False, False)
         linear_case(suite, 4, 16, 300, bits, 128, False, True, False)
+        for scale_type in ("f16", "bf16"):
+            linear_case(suite, 5, 13, 70, bits, 32, True, False, True,
+                        scale_type)
     return suite
 
 
@@ -248,18 +270,25 @@ def softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
-def attention(q, k, v, scale, causal, mask_value, key_mask=None, bias=None):
+def attention(q, k, v, scale, causal, mask_value, key_mask=None, bias=None,
+              lengths=None, softcap=None, window=None):
     q, k, v = (t.astype(np.float64) for t in (q, k, v))
     repeat = q.shape[1] // k.shape[1]
     k, v = k.repeat(repeat, 1), v.repeat(repeat, 1)
     s = np.einsum("bhid,bhjd->bhij", q, k) * scale
+    if softcap:
+        s = softcap * np.tanh(s / softcap)
     if bias is not None:
         s = s + bias
     seq, total = s.shape[2:]
-    hidden = np.zeros((q.shape[0], 1, seq, total), bool)
+    ends = np.full(q.shape[0], total) if lengths is None else lengths
+    ends = ends.astype(np.int64)[:, None, None, None]
+    key, position = np.arange(total), np.arange(seq)[:, None] + ends - seq
+    hidden = np.broadcast_to(key >= ends, (q.shape[0], 1, seq, total)).copy()
     if causal:
-        hidden |= np.arange(total)[None, :] > \
-            np.arange(seq)[:, None] + total - seq
+        hidden |= key > position
+    if window:
+        hidden |= key <= position - window
     if key_mask is not None:
         hidden |= ~key_mask[:, None, None, :]
     # The model's float32 addition: a large number swallows the score.
@@ -273,7 +302,8 @@ def attention(q, k, v, scale, causal, mask_value, key_mask=None, bias=None):
 
 
 def attention_case(suite, batch, heads, kv_heads, seq, total, d, dv, causal,
-                   mask_value, masked, bias_shape=None):
+                   mask_value, masked, bias_shape=None, lengths=None,
+                   softcap=None, window=None):
     q = suite.normal(batch, heads, seq, d)
     k = suite.normal(batch, kv_heads, total, d)
     v = suite.normal(batch, kv_heads, total, dv)
@@ -292,26 +322,75 @@ def attention_case(suite, batch, heads, kv_heads, seq, total, d, dv, causal,
         names += " bias %" + "abcdefgh"[len(arguments)]
         types += ", {%d}" % len(arguments)
         arguments.append(bias)
+    if lengths is not None:
+        names += " lengths %" + "abcdefgh"[len(arguments)]
+        types += ", {%d}" % len(arguments)
+        arguments.append(lengths)
     mask_text = "0xFFF0000000000000 : f64" if np.isinf(mask_value) else \
         f"{mask_value:.6e}"
-    y = attention(q, k, v, d ** -0.5, causal, mask_value, key_mask, bias)
+    more = f"softcap {softcap:.6e} " if softcap else ""
+    more += f"window {window} " if window else ""
+    y = attention(q, k, v, d ** -0.5, causal, mask_value, key_mask, bias,
+                  lengths, softcap, window)
     suite.add("attention", arguments,
               f"%r0 = qmodel.attention {names} {'causal ' if causal else ''}"
-              f"scale {d ** -0.5:.17e} mask_value {mask_text.split(' ')[0]} : "
+              f"scale {d ** -0.5:.17e} {more}mask_value {mask_text.split(' ')[0]} : "
               f"({types}) -> {{r0}}", y,
               dims={0: ["b", str(heads), "s", str(d)],
                     1: ["b", str(kv_heads), "t", str(d)],
-                    2: ["b", str(kv_heads), "t", str(dv)], 3:
-                    ["b", "t"] if masked else
-                    [str(n) for n in (bias_shape or ())],
+                    2: ["b", str(kv_heads), "t", str(dv)],
+                    **({3: ["b", "t"]} if masked else {}),
                     "r0": ["b", str(heads), "s", str(dv)]},
               scalars={"b": batch, "s": seq, "t": total}, tolerance=4e-6)
+
+
+def append_case(suite, lengths, seq, capacity, total, kind=np.int64):
+    """Tokens of the past, new ones, zeros; what does not fit is left out."""
+    batch, heads, d = len(lengths), 2, 5
+    past, new = suite.normal(batch, heads, capacity, d), \
+        suite.normal(batch, heads, seq, d)
+    y = np.zeros((batch, heads, total, d), np.float32)
+    for b, length in enumerate(lengths):
+        first = max(length - seq, 0)
+        kept = min(first, capacity, total)
+        y[b, :, :kept] = past[b, :, :kept]
+        added = max(min(seq, total - first), 0)
+        y[b, :, first:first + added] = new[b, :, :added]
+    suite.add("append", [past, new, np.array(lengths, kind)],
+              f'%t = qmodel.dim_tensor ["t"] : tensor<1xi64>\n  '
+              "%r0 = qmodel.append %a, %b lengths %c total %t : "
+              "({0}, {1}, {2}, tensor<1xi64>) -> {r0}", y,
+              dims={0: ["2", "2", "c", "5"], 1: ["2", "2", "s", "5"],
+                    "r0": ["2", "2", "t", "5"]},
+              scalars={"c": capacity, "s": seq, "t": total})
 
 
 def model_suite():
     """qmodel ops but linear."""
     suite = Suite()
     infinity = -np.inf
+    append_case(suite, [8, 4], 1, 7, 8)
+    append_case(suite, [8, 4], 3, 5, 8, np.int32)
+    append_case(suite, [5, 5], 5, 0, 5)
+    append_case(suite, [2, 9], 4, 6, 7)
+    append_case(suite, [6, 3], 2, 16, 16)
+    append_case(suite, [40, 10], 2, 4, 8)
+    lengths = np.array([19, 4])
+    for value in (infinity, -1e9):
+        attention_case(suite, 2, 4, 2, 4, 19, 16, 12, True, value, False,
+                       lengths=lengths)
+        attention_case(suite, 2, 4, 2, 4, 19, 16, 16, False, value, False,
+                       lengths=lengths.astype(np.int32))
+        attention_case(suite, 2, 4, 2, 4, 19, 8, 8, True, value, True,
+                       lengths=lengths, window=3, softcap=1.5)
+        attention_case(suite, 1, 4, 1, 21, 21, 16, 16, True, value, False,
+                       window=5)
+        attention_case(suite, 1, 2, 2, 3, 30, 16, 16, True, value, False,
+                       (1, 2, 3, 30), window=17, softcap=50.0)
+        attention_case(suite, 1, 2, 2, 2, 3, 16, 16, True, value, False,
+                       window=9)
+    attention_case(suite, 2, 4, 2, 3, 8, 16, 16, True, infinity, False,
+                   lengths=np.array([0, 2]))
     attention_case(suite, 1, 4, 4, 7, 7, 16, 16, True, infinity, False)
     attention_case(suite, 2, 8, 4, 5, 19, 8, 8, True, infinity, True)
     attention_case(suite, 2, 8, 2, 1, 33, 64, 64, True, -1e9, True)
@@ -383,6 +462,10 @@ def model_suite():
                   "({0}, {1}) -> {r0}", (y * up).astype(np.float32))
     suite.add("add", [x, up],
               "%r0 = qmodel.add %a, %b : ({0}, {1}) -> {r0}", x + up)
+    factors = suite.normal(50)
+    suite.add("channel_scale", [x, factors],
+              "%r0 = qmodel.channel_scale %a, %b : ({0}, {1}) -> {r0}",
+              x * factors)
     # A chain of elementwise ops is one loop.
     suite.add("chain", [x, up],
               "%s = qmodel.add %a, %b : ({0}, {1}) -> {r0}\n"
@@ -404,16 +487,20 @@ def model_suite():
         for signed in (False, True):
             for zeros in (False, True):
                 packed_embedding_case(suite, bits, signed, zeros)
+    for scale_type in ("f16", "bf16"):
+        packed_embedding_case(suite, 4, True, True, scale_type=scale_type)
     return suite
 
 
-def packed_embedding_case(suite, bits, signed, zeros, width=37, group=16):
+def packed_embedding_case(suite, bits, signed, zeros, width=37, group=16,
+                          scale_type="f32"):
     r, entries = suite.random, 11
     groups = -(-width // group)
     stored = r.integers(0, 1 << bits, (entries, width))
     zero = r.integers(0, 1 << bits, (entries, groups)) if zeros else \
         np.full((entries, groups), 1 << (bits - 1) if signed else 0)
-    scales = r.random((entries, groups)).astype(np.float32)
+    scales, stored_scales = rounded_to(
+        r.random((entries, groups)).astype(np.float32), scale_type)
     row_bytes = -(-width * bits // 8)
     codes = np.zeros((entries, row_bytes), np.uint8)
     for e in range(entries):
@@ -422,7 +509,7 @@ def packed_embedding_case(suite, bits, signed, zeros, width=37, group=16):
     values = (stored - zero.repeat(group, 1)[:, :width]).astype(np.float32) * \
         scales.repeat(group, 1)[:, :width]
     ids = np.array([3, -1, 0, 10])
-    arguments = [ids, codes, scales]
+    arguments = [ids, codes, stored_scales]
     text, types = "%a, %b scales %c", "{0}, {1}, {2}"
     if zeros:
         text, types = text + " zeros %d", types + ", {3}"
@@ -430,7 +517,8 @@ def packed_embedding_case(suite, bits, signed, zeros, width=37, group=16):
     suite.add("packed_embedding", arguments,
               f"%r0 = qkernel.packed_embedding {text} element "
               f"{'' if signed else 'u'}i{bits} width {width} group {group} : "
-              f"({types}) -> {{r0}}", values[ids], tolerance=0)
+              f"({types}) -> {{r0}}", values[ids], tolerance=0,
+              elements={2: scale_type})
 
 
 def onnx_suite():

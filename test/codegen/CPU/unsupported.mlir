@@ -17,10 +17,10 @@ qkernel.kernel @unknown scalars [] args [["4"]] {
 }
 
 // CHECK: error: no CPU code for these element types
-qkernel.kernel @complex scalars [] args [["4"]] {
-^bb0(%a: tensor<4xi4>):
-  %0 = onnx.node "Neg"(%a) {version = 13 : i64} : (tensor<4xi4>) -> tensor<4xi4>
-  qkernel.yield %0 : tensor<4xi4>
+qkernel.kernel @odd_width scalars [] args [["4"]] {
+^bb0(%a: tensor<4xi24>):
+  %0 = onnx.node "Neg"(%a) {version = 13 : i64} : (tensor<4xi24>) -> tensor<4xi24>
+  qkernel.yield %0 : tensor<4xi24>
 }
 
 // CHECK: error: expects 2 operands, or more, that are not absent

@@ -11,9 +11,26 @@ func.func @main(%x: tensor<?x?xf32> {qmodel.dims = ["batch", "seq"]}) -> tensor<
 // -----
 
 func.func @data_dependent(%x: tensor<4xf32>) -> tensor<1x?xi64> {
-  // expected-error @+1 {{has a result whose shape depends on data: 'tensor<1x?xi64>'; only shapes that follow from the inputs' dimensions compile}}
+  // expected-error @+1 {{the shape of NonZero's result depends on data: 'tensor<1x?xi64>'; only shapes that follow from the inputs' dimensions compile}}
   %0 = onnx.node "NonZero"(%x) {version = 13 : i64} : (tensor<4xf32>) -> tensor<1x?xi64>
   return %0 : tensor<1x?xi64>
+}
+
+// -----
+
+func.func @declared(%x: tensor<4xf32>) -> tensor<1x2xi64> {
+  // expected-error @+1 {{the shape of NonZero's result depends on data: 'tensor<1x2xi64>'; only}}
+  %0 = onnx.node "NonZero"(%x) {version = 13 : i64} : (tensor<4xf32>) -> tensor<1x2xi64>
+  return %0 : tensor<1x2xi64>
+}
+
+// -----
+
+// A view has no buffer of its own, and a shape nevertheless.
+func.func @view(%x: tensor<6xf32>, %to: tensor<2xi64> {onnx.name = "to"}) -> tensor<?x?xf32> {
+  // expected-error @+1 {{the shape of Reshape's result depends on data: 'tensor<?x?xf32>'; only shapes that follow from the inputs' dimensions compile; input 'to' says a shape or axes: if it is always the same, give it with --fix to=FILE.npy}}
+  %0 = onnx.node "Reshape"(%x, %to) {version = 19 : i64} : (tensor<6xf32>, tensor<2xi64>) -> tensor<?x?xf32>
+  return %0 : tensor<?x?xf32>
 }
 
 // -----

@@ -14,10 +14,19 @@ def Pack : Pass<"qkernel-pack", "::mlir::ModuleOp"> {
   let summary = "linear and embedding weights to packed, tile-ordered bytes";
   let description = [{
     Folds `dequantize` and its consumer into `qkernel.packed_linear` or
-    `qkernel.packed_embedding` and packs the constants. Floating-point linear
-    weights are packed too (as float32), because kernels want eight rows side by
-    side; floating-point embeddings stay as they are. Shapes that are no multiple
-    of a tile are padded, never refused.
+    `qkernel.packed_embedding` and packs the constants. Where x is a `dequantize`
+    of 8-bit codes as well, the layer becomes `qkernel.packed_integer_linear`; if
+    no kernel multiplies its codes, a remark says why and the layer computes in
+    float32.
+
+    Floating-point linear weights are packed too, in their own 16 or 32 bits,
+    because kernels want eight rows side by side; floating-point embeddings stay
+    as they are. Scales and zero points of larger blocks, or of the whole tensor,
+    are repeated for every row, and scales that are quantized themselves are
+    computed: values stay as they are, only memory grows. So are 2:4 sparse
+    weights filled up, with zero points where they are codes; if four inputs of
+    them have two scales, as floats. Shapes that are no multiple of a tile are
+    padded, never refused.
 
     What each layer was (id, kind, scheme, bits) moves to the module attribute
     `qkernel.layers`, since ids end here.

@@ -1,0 +1,65 @@
+//===- Math64.h - Functions of float64, and what formulas share -*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The float64 halves of the functions of Math.h.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_CODEGEN_CPU_MATH64_H
+#define NIBBLE_CODEGEN_CPU_MATH64_H
+
+#include "Code.h"
+
+#include <limits>
+
+namespace nibble::cpu {
+
+inline constexpr double log2E = 1.4426950408889634;
+inline constexpr double ln2 = 0.6931471805599453;
+inline constexpr double infinity = std::numeric_limits<double>::infinity();
+
+/// Numbers in the type of one operand, so that formulas read as formulas.
+struct Like {
+  Code &code;
+  Type type;
+  Like(Code &code, Value value) : code(code), type(value.getType()) {}
+  Value operator()(double value) { return code.real(type, value); }
+};
+
+/// Horner's scheme, highest power first.
+inline Value polynomial(Code &code, Value x,
+                        llvm::ArrayRef<double> coefficients) {
+  Like number(code, x);
+  Value result = number(coefficients.front());
+  for (double coefficient : coefficients.drop_front())
+    result = code.fma(result, x, number(coefficient));
+  return result;
+}
+
+inline Value less(Code &code, Value a, Value b) {
+  return code.compare(Compare::lt, a, b);
+}
+
+/// Keeps NaN.
+inline Value clamp(Code &code, Value x, double low, double high) {
+  Like number(code, x);
+  x = code.select(less(code, x, number(low)), number(low), x);
+  return code.select(less(code, number(high), x), number(high), x);
+}
+
+Value exp64(Code &code, Value x);
+Value log64(Code &code, Value x); ///< of positive finite x
+Value expm1Of64(Code &code, Value x);
+Value log1pOf64(Code &code, Value x); ///< of finite x >= 0
+/// sin (quadrant 0) or cos (quadrant 1).
+Value sine64(Code &code, Value x, int64_t quadrant);
+Value tanh64(Code &code, Value x);
+Value erf64(Code &code, Value x);
+
+} // namespace nibble::cpu
+
+#endif // NIBBLE_CODEGEN_CPU_MATH64_H
