@@ -19,7 +19,6 @@
 #include "nibble/Support/WeightStore.h"
 #include "nibble/passes/Frontend/Passes.h"
 
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
 
 using namespace mlir;
@@ -215,6 +214,29 @@ void foldNode(onnx::NodeOp node, const DimsAnalysis &dims, OpBuilder &builder) {
   foldConstants(node, dims, builder);
 }
 
+/// Puts the branch that a constant condition takes in the place of an If.
+void inlineBranch(onnx::NodeOp node) {
+  if (!node.is("If") || node.getSubgraphs().size() != 2 || !node.input(0))
+    return;
+  std::optional<double> condition = splatOf(node.input(0));
+  if (!condition)
+    return;
+  // Regions are in the order of their attributes: else_branch, then_branch.
+  Region &region = node.getSubgraphs()[*condition != 0 ? 1 : 0];
+  if (!region.hasOneBlock() || region.getNumArguments() != 0)
+    return;
+  Block &branch = region.front();
+  auto yield = dyn_cast<onnx::YieldOp>(branch.getTerminator());
+  if (!yield || yield.getNumOperands() != node->getNumResults())
+    return;
+  SmallVector<Value> results(yield.getOperands());
+  yield.erase();
+  node->getBlock()->getOperations().splice(node->getIterator(),
+                                           branch.getOperations());
+  node->replaceAllUsesWith(results);
+  node->erase();
+}
+
 /// Gives the function the types that its results now have. A function that is
 /// called keeps its signature.
 void updateSignature(func::FuncOp function) {
@@ -233,18 +255,17 @@ void updateSignature(func::FuncOp function) {
 
 struct FoldShapes : impl::FoldShapesBase<FoldShapes> {
   void runOnOperation() override {
-    for (auto function : getOperation().getOps<func::FuncOp>()) {
-      if (function.isExternal())
-        continue;
-      DimsAnalysis dims;
-      if (failed(dims.run(function)))
-        return signalPassFailure();
+    // Before the analysis, which does not look into branches. Inner ones first.
+    getOperation().walk([](onnx::NodeOp node) { inlineBranch(node); });
+    auto visit = [](func::FuncOp function, DimsAnalysis &dims) {
       rewriteInOrder(function, [&](Operation *op, OpBuilder &builder) {
         if (auto node = dyn_cast<onnx::NodeOp>(op))
           foldNode(node, dims, builder);
       });
       updateSignature(function);
-    }
+    };
+    if (failed(forEachFunction(getOperation(), visit)))
+      signalPassFailure();
   }
 };
 

@@ -54,6 +54,14 @@ struct AdditiveMask {
   double hidden;
 };
 
+/// A stored table whose condition `value compare scalar` (or != 0) holds in one
+/// triangle and not in the other.
+std::optional<MaskFactors> storedTriangle(mlir::Value value,
+                                          llvm::StringRef compare,
+                                          double scalar, bool negated);
+/// A stored table with 0 in one triangle and one negative number in the other.
+std::optional<AdditiveMask> storedMask(mlir::Value value);
+
 /// Reads the masks of one attention.
 class MaskReader {
 public:
@@ -69,11 +77,6 @@ public:
 private:
   std::optional<MaskFactors> comparison(onnx::NodeOp node, bool negated);
   std::optional<MaskFactors> triangle(onnx::NodeOp node, bool negated);
-  /// A stored table that holds a triangle: `root compare scalar`, or != 0.
-  std::optional<MaskFactors> storedTriangle(mlir::Value value,
-                                            llvm::StringRef compare,
-                                            double scalar, bool negated);
-  std::optional<AdditiveMask> storedMask(mlir::Value value);
   /// What `read` says of the operand of a Slice, as seen by its result.
   std::optional<MaskFactors>
   sliced(onnx::NodeOp node,

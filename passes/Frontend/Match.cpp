@@ -122,6 +122,13 @@ bool isNear(double a, double b, Type type) {
   return std::abs(a - b) <= std::ldexp(std::abs(b), 1 - int(digits));
 }
 
+bool isExtremeNumber(double number, Type type) {
+  auto element = dyn_cast<FloatType>(getElementTypeOrSelf(type));
+  return element &&
+         std::abs(number) ==
+             APFloat::getLargest(element.getFloatSemantics()).convertToDouble();
+}
+
 bool isScalar(Value value, double number) {
   std::optional<double> scalar = scalarOf(value);
   return scalar && isNear(*scalar, number, value.getType());
@@ -158,6 +165,17 @@ Value throughFloatCasts(Value value) {
 bool isConstant(Value value) {
   return value && value.getDefiningOp() &&
          isa<onnx::ConstantOp, qmodel::LoadOp>(value.getDefiningOp());
+}
+
+bool isWeight(Value value) {
+  return isConstant(value) || (value && !weightName(value).empty());
+}
+
+StringRef weightName(Value value) {
+  if (auto dequantize = value.getDefiningOp<qmodel::DequantizeOp>())
+    value = dequantize.getCodes();
+  auto load = value.getDefiningOp<qmodel::LoadOp>();
+  return load ? load.getWeight() : StringRef();
 }
 
 //===----------------------------------------------------------------------===//
@@ -241,9 +259,12 @@ std::string LayerIds::make(onnx::NodeOp node, StringRef weight) {
   name = name.ltrim('/');
   if (isNumbered(name, node.getOpType()))
     name = "";
-  for (StringRef last : {"/MatMul", "/Gemm", "/Gather"})
-    if (name.consume_back(last))
-      break;
+  // Quantizers add how many bits they left: "/MatMul_Q4".
+  StringRef last = name.substr(
+      name.rfind('/') == StringRef::npos ? name.size() : name.rfind('/'));
+  if (last == "/MatMul" || last == "/Gemm" || last == "/Gather" ||
+      last.starts_with("/MatMul_Q") || last.starts_with("/Gather_Q"))
+    name = name.drop_back(last.size());
   weight.consume_back(".weight");
   std::string base = (name.empty() ? weight : name).str();
   if (base.empty())
@@ -273,8 +294,32 @@ static qmodel::WeightOp makeWeight(OpBuilder &builder, Value constant,
       constant.getDefiningOp<onnx::ConstantOp>().getValue());
 }
 
-qmodel::LoadOp loadPermuted(OpBuilder &builder, Value value,
-                            ArrayRef<int64_t> wanted, StringRef nameIfNew) {
+/// `weight` [out, in] with its dimensions swapped, or another copy of it.
+static Value dequantizePermuted(OpBuilder &builder, qmodel::DequantizeOp weight,
+                                ArrayRef<int64_t> order) {
+  auto part = [&](Value value) -> Value {
+    bool isOne = value && cast<ShapedType>(value.getType()).hasStaticShape() &&
+                 cast<ShapedType>(value.getType()).getNumElements() == 1;
+    return !value || isOne ? value : weightPermuted(builder, value, order, "");
+  };
+  if (order.size() != 2)
+    return nullptr;
+  Value codes = part(weight.getCodes()), scales = part(weight.getScales()),
+        zeros = part(weight.getZeros());
+  if (!codes || !scales || (weight.getZeros() && !zeros))
+    return nullptr;
+  IntegerAttr group = weight.getGroupAttr(), rows = weight.getRowsAttr();
+  if (order[0] == 1)
+    std::swap(group, rows);
+  auto type = cast<RankedTensorType>(codes.getType());
+  return qmodel::DequantizeOp::create(
+      builder, weight.getLoc(),
+      type.clone(getElementTypeOrSelf(weight.getResult().getType())), codes,
+      scales, zeros, group, rows, weight.getSchemeAttr());
+}
+
+Value weightPermuted(OpBuilder &builder, Value value, ArrayRef<int64_t> wanted,
+                     StringRef nameIfNew) {
   SmallVector<int64_t> order(wanted);
   auto compose = [&](ArrayRef<int64_t> inner) {
     for (int64_t &dim : order)
@@ -293,6 +338,8 @@ qmodel::LoadOp loadPermuted(OpBuilder &builder, Value value,
     compose(permutation);
     value = source;
   }
+  if (auto dequantize = value.getDefiningOp<qmodel::DequantizeOp>())
+    return dequantizePermuted(builder, dequantize, order);
   std::string weight;
   RankedTensorType stored;
   if (auto load = value.getDefiningOp<qmodel::LoadOp>()) {
@@ -356,6 +403,20 @@ void eraseDead(Operation *root) {
     if (op != root && isOpTriviallyDead(op))
       op->erase();
   });
+}
+
+LogicalResult
+forEachFunction(ModuleOp module,
+                llvm::function_ref<void(func::FuncOp, DimsAnalysis &)> visit) {
+  for (auto function : module.getOps<func::FuncOp>()) {
+    if (function.isExternal())
+      continue;
+    DimsAnalysis dims;
+    if (failed(dims.run(function)))
+      return failure();
+    visit(function, dims);
+  }
+  return success();
 }
 
 void rewriteInOrder(

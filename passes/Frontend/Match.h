@@ -17,6 +17,7 @@
 #include "nibble/dialects/Onnx/Onnx.h"
 #include "nibble/dialects/QModel/QModel.h"
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/TypeUtilities.h"
@@ -49,6 +50,9 @@ std::optional<double> scalarOf(mlir::Value value);
 bool isScalar(mlir::Value value, double number);
 /// Whether `a` is `b` up to the rounding of `type`'s elements.
 bool isNear(double a, double b, mlir::Type type);
+/// Whether `number` is the lowest or the largest finite number of `type`'s
+/// floats: what a model means by it is "as far as it goes".
+bool isExtremeNumber(double number, mlir::Type type);
 /// Elements of an integer constant.
 std::optional<llvm::SmallVector<int64_t>> integersOf(mlir::Value value);
 /// A list that is an attribute in old opsets and operand `index` in new ones.
@@ -56,8 +60,13 @@ std::optional<llvm::SmallVector<int64_t>>
 integersOf(onnx::NodeOp node, llvm::StringRef attribute, unsigned index);
 /// The operand of casts between float types, through all of them.
 mlir::Value throughFloatCasts(mlir::Value value);
-/// Whether `value` is a constant or a weight.
+/// Whether `value` is a constant or the load of a weight.
 bool isConstant(mlir::Value value);
+/// Whether `value` is that, or dequantized from stored codes.
+bool isWeight(mlir::Value value);
+/// Name of the stored weight that `value` is or is dequantized from; empty for
+/// other values.
+llvm::StringRef weightName(mlir::Value value);
 
 /// Rank of a tensor; -1 if it has none.
 int64_t rankOf(mlir::Value value);
@@ -89,10 +98,11 @@ private:
 
 /// A weight as `wanted` (dimension i is dimension wanted[i] of `value`): a new
 /// load if `value` is a load, maybe transposed by a node; a constant becomes a
-/// weight of the module. Null if `value` is neither.
-qmodel::LoadOp loadPermuted(mlir::OpBuilder &builder, mlir::Value value,
-                            llvm::ArrayRef<int64_t> wanted,
-                            llvm::StringRef nameIfNew);
+/// weight of the module; codes are dequantized from permuted loads. Null if
+/// `value` is none of these.
+mlir::Value weightPermuted(mlir::OpBuilder &builder, mlir::Value value,
+                           llvm::ArrayRef<int64_t> wanted,
+                           llvm::StringRef nameIfNew);
 
 /// A node of ai.onnx with one result, in the opset of `like`.
 mlir::Value makeNode(mlir::OpBuilder &builder, onnx::NodeOp like,
@@ -109,6 +119,11 @@ mlir::Value makeIntegers(mlir::OpBuilder &builder, mlir::Location location,
 void rewriteInOrder(
     mlir::Operation *root,
     llvm::function_ref<void(mlir::Operation *, mlir::OpBuilder &)> rewrite);
+/// Calls `visit` on every function of the module that has a body, with the
+/// dimensions of its values. Fails where these contradict themselves.
+llvm::LogicalResult forEachFunction(
+    mlir::ModuleOp module,
+    llvm::function_ref<void(mlir::func::FuncOp, DimsAnalysis &)> visit);
 /// Erases ops without effects and uses.
 void eraseDead(mlir::Operation *root);
 

@@ -47,10 +47,17 @@ struct Repetition {
   size_t first = 0, period = 0, count = 0, ops = 0;
 };
 
-/// Ops that a layer has its own copy of.
+/// Ops that a layer has its own copy of, with their operands: constants,
+/// weights, and weights that are made of several.
 bool isCloned(Operation *op) {
-  return op && isa<onnx::ConstantOp, onnx::NoneOp, qmodel::DimTensorOp,
-                   qmodel::LoadOp>(op);
+  if (!op)
+    return false;
+  if (isa<qmodel::DequantizeOp, qmodel::Decompress24Op>(op))
+    return llvm::all_of(op->getOperands(), [](Value operand) {
+      return isCloned(operand.getDefiningOp());
+    });
+  return isa<onnx::ConstantOp, onnx::NoneOp, qmodel::DimTensorOp,
+             qmodel::LoadOp>(op);
 }
 
 /// Ops that depend on the first embedding or linear, in order.
@@ -107,6 +114,16 @@ SmallVector<Segment> segmentsOf(const Segment &stream) {
   return segments;
 }
 
+/// Weights that are small enough to be constants (biases, gains) differ among
+/// layers as others do; integers say how a layer is built.
+bool isParameter(Operation *op) {
+  auto constant = dyn_cast<onnx::ConstantOp>(op);
+  auto type = constant ? cast<RankedTensorType>(constant.getResult().getType())
+                       : RankedTensorType();
+  return type && isa<FloatType>(type.getElementType()) && type.getRank() > 0 &&
+         type.getNumElements() > 1;
+}
+
 /// What a segment is, apart from names: equal texts, alike segments.
 class SegmentShape {
 public:
@@ -142,19 +159,23 @@ private:
 
   void describeOperand(Value operand) {
     auto [it, isNew] = numbers.try_emplace(operand, numbers.size());
-    if (isNew && isCloned(operand.getDefiningOp())) {
-      os << '[' << operand.getDefiningOp()->getName().getStringRef() << ' ';
-      describeAttributes(operand.getDefiningOp());
+    size_t number = it->second;
+    Operation *definition = operand.getDefiningOp();
+    if (isNew && isCloned(definition)) {
+      os << '[' << definition->getName().getStringRef() << ' ';
+      describeAttributes(definition);
+      for (Value inner : definition->getOperands())
+        describeOperand(inner);
       os << ']';
     }
-    os << it->second << ':' << operand.getType() << ',';
+    os << number << ':' << operand.getType() << ',';
   }
 
   void describeAttributes(Operation *op) {
     for (NamedAttribute attribute : op->getAttrDictionary()) {
       StringRef name = attribute.getName();
       if (name == "plan" || (name == "id" && isa<QuantizableOpInterface>(op)) ||
-          (name == "weight" && isa<qmodel::LoadOp>(op)))
+          (name == "weight" && isa<qmodel::LoadOp>(op)) || isParameter(op))
         continue;
       os << name << '=' << attribute.getValue() << ' ';
     }
@@ -247,10 +268,13 @@ private:
     if (definition ? isInside(definition)
                    : isInside(operand.getParentBlock()->getParentOp()))
       return;
-    if (isCloned(definition))
-      cloned.insert(definition);
-    else
+    if (!isCloned(definition)) {
       arguments.insert(operand);
+      return;
+    }
+    for (Value inner : definition->getOperands())
+      addOperand(inner);
+    cloned.insert(definition);
   }
 
   func::FuncOp makeFunction(StringRef name, func::FuncOp main,

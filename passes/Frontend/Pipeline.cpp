@@ -23,9 +23,13 @@ namespace nibble::frontend {
 #include "nibble/passes/Frontend/Passes.h.inc"
 
 void buildFrontendPipeline(OpPassManager &manager) {
+  manager.addPass(createCanonicalize());
   manager.addPass(createFoldShapes());
   manager.addPass(createCSEPass());
+  manager.addPass(createRaiseQuantized());
+  manager.addPass(createRaiseFused());
   manager.addPass(createFoldWeights());
+  manager.addPass(createSplitStacks());
   manager.addPass(createRaiseNorm());
   manager.addPass(createRaiseLinear());
   manager.addPass(createRaiseRope());
@@ -33,6 +37,9 @@ void buildFrontendPipeline(OpPassManager &manager) {
   // Where a mask hid the shape of the scores, it is known from here on.
   manager.addPass(createFoldShapes());
   manager.addPass(createRaiseElementwise());
+  manager.addPass(createDecompose());
+  manager.addPass(createFoldShapes());
+  manager.addPass(createWidenFloats());
   manager.addPass(createCSEPass());
   manager.addPass(createOutlineLayers());
 }

@@ -11,22 +11,18 @@
 // softmax to the product of q and k, gathering scales and masks on the way; k
 // and v lose the repetition of their heads.
 //
-// ONNX's Attention operator becomes the same op.
-//
-// What a mask means is MaskMeaning's business. A mask that is more than causal
-// and padding becomes `bias`, unchanged. Two finite masks are not merged: where
-// both hide, the model adds twice.
+// What becomes of the masks is in AttentionMasks; operators that are an
+// attention by themselves are in FusedAttention.
 //
 //===----------------------------------------------------------------------===//
 
-#include "MaskMeaning.h"
+#include "AttentionMasks.h"
 #include "Match.h"
 
 #include "nibble/Support/Decline.h"
 #include "nibble/Support/Interfaces.h"
 #include "nibble/passes/Frontend/Passes.h"
 
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "mlir/IR/Diagnostics.h"
 
@@ -42,45 +38,25 @@ namespace {
 
 constexpr StringLiteral passName = "onnx-raise-attention";
 
-/// Replacing a score by this or less is the same as adding it: no float32 score
-/// of a model is left after the sum is rounded.
-constexpr double replacingMask = -1e9;
-
 /// Where every row sees something, this is enough: exp of it is 0 beside the
 /// score that is seen, whether a hidden score was replaced or lowered.
 constexpr double replacingCausalMask = -1e4;
 
-/// A mask on the scores: `added` to them, or where `condition` does not hold
-/// (or does, if `inverted`) replaced by `hidden`.
-struct MaskTerm {
-  Value added;
-  Value condition;
-  bool inverted = false;
-  double hidden = 0;
-  onnx::NodeOp node;
-};
-
-/// q k^T * scale, and the masks on it.
+/// q k^T * scale, and the masks on it. Where a tanh bounds it, `softcap` is
+/// what the tanh is multiplied with: softcap * tanh(q k^T * scale / softcap).
 struct Scores {
   Value q, kTransposed;
   std::optional<DimExpr> seq, total;
   double scale = 1;
+  std::optional<double> softcap;
   SmallVector<MaskTerm> masks;
-};
-
-/// What attention takes of the masks.
-struct MaskOperands {
-  bool causal = false;
-  SmallVector<MaskBit> keys;
-  double value = -std::numeric_limits<double>::infinity();
-  Value bias;
 };
 
 class AttentionMatcher {
 public:
-  explicit AttentionMatcher(DimsAnalysis &dims) : dims(dims) {}
+  explicit AttentionMatcher(DimsAnalysis &dims)
+      : dims(dims), masks(dims, passName) {}
   LogicalResult raise(onnx::NodeOp node, OpBuilder &builder);
-  LogicalResult raiseOperator(onnx::NodeOp node, OpBuilder &builder);
   /// Derives the dimensions of `op` that were not known before an attention
   /// above it was found: a mask that is cut from a table hides its size.
   void completeDims(Operation *op);
@@ -98,18 +74,9 @@ private:
   /// for the batch and heads of `like`.
   bool splitsLike(onnx::NodeOp split, Value like);
   Value withoutRepetition(Value value);
-  bool isCausal(const DimExpr &difference, const Scores &scores);
-  /// Takes `visible` if it is causal and padding only.
-  bool takeFactors(const MaskFactors &visible, const Scores &scores,
-                   MaskOperands &masks);
-  LogicalResult readMasks(const Scores &scores, onnx::NodeOp node,
-                          MaskOperands &masks, OpBuilder &builder);
-  Value keyMask(ArrayRef<MaskBit> bits, onnx::NodeOp node, OpBuilder &builder);
-  Value bitTensor(const MaskBit &bit, onnx::NodeOp node, OpBuilder &builder);
 
   DimsAnalysis &dims;
-  /// Key masks that were made: layers share them.
-  SmallVector<std::pair<MaskBit, Value>> made;
+  AttentionMasks masks;
 };
 
 //===----------------------------------------------------------------------===//
@@ -191,12 +158,24 @@ std::optional<Scores> AttentionMatcher::scoresOf(Value value, unsigned depth) {
     // A scale of masked scores scales the mask too.
     if (!inner || !inner->masks.empty())
       return std::nullopt;
+    if (inner->softcap) {
+      if (*inner->softcap != 1 || part->second <= 0)
+        return std::nullopt;
+      inner->softcap = part->second;
+    }
     inner->scale *= part->second;
     return inner;
   }
   onnx::NodeOp node = wellFormedNode(value.getDefiningOp());
   if (!node)
     return std::nullopt;
+  if (node.is("Tanh")) {
+    std::optional<Scores> inner = scoresOf(node->getOperand(0), depth + 1);
+    if (!inner || !inner->masks.empty() || inner->softcap)
+      return std::nullopt;
+    inner->softcap = 1;
+    return inner;
+  }
   if (node.is("Add"))
     return eitherWay(node, [&](Value a, Value b) {
       std::optional<Scores> inner = scoresOf(a, depth + 1);
@@ -312,155 +291,6 @@ Value AttentionMatcher::withoutRepetition(Value value) {
 }
 
 //===----------------------------------------------------------------------===//
-// Masks
-//===----------------------------------------------------------------------===//
-
-bool AttentionMatcher::isCausal(const DimExpr &difference,
-                                const Scores &scores) {
-  return scores.seq && scores.total &&
-         difference ==
-             coordinate(2) + *scores.total - *scores.seq - coordinate(1);
-}
-
-/// Whether a bit is of [batch, total], maybe with dimensions of size 1 between:
-/// [batch, 1, 1, total].
-static bool isOfKeys(const MaskBit &bit) {
-  ArrayRef<unsigned> dims = bit.dims;
-  return dims.size() >= 2 && dims.back() == 1 &&
-         (dims.front() == 4 || dims.front() == 0) &&
-         llvm::all_of(dims.drop_front().drop_back(),
-                      [](unsigned dim) { return dim == 0; });
-}
-
-bool AttentionMatcher::takeFactors(const MaskFactors &visible,
-                                   const Scores &scores, MaskOperands &masks) {
-  MaskOperands taken = masks;
-  for (const MaskFactor &factor : visible) {
-    if (factor.difference && isCausal(*factor.difference, scores))
-      taken.causal = true;
-    else if (!factor.difference && isOfKeys(factor.bit))
-      taken.keys.push_back(factor.bit);
-    else
-      return false;
-  }
-  masks = std::move(taken);
-  return true;
-}
-
-LogicalResult AttentionMatcher::readMasks(const Scores &scores,
-                                          onnx::NodeOp node,
-                                          MaskOperands &masks,
-                                          OpBuilder &builder) {
-  bool taken = masks.causal;
-  double weakest = replacingMask;
-  MaskReader reader(dims);
-  for (const MaskTerm &term : scores.masks) {
-    std::optional<AdditiveMask> mask;
-    if (term.added) {
-      mask = reader.additive(term.added);
-    } else if (auto visible = reader.condition(term.condition, term.inverted)) {
-      mask = AdditiveMask{std::move(*visible), term.hidden};
-    }
-    weakest = std::max(weakest, term.condition ? term.hidden : weakest);
-    bool mergeable =
-        mask && mask->hidden < 0 &&
-        (!taken || (std::isinf(mask->hidden) && mask->hidden == masks.value));
-    if (mergeable && takeFactors(mask->visible, scores, masks)) {
-      masks.value = mask->hidden;
-      taken = true;
-      continue;
-    }
-    if (masks.bias)
-      return decline(node, passName,
-                     "more than one mask is neither causal nor padding");
-    masks.bias = term.added;
-    if (!masks.bias) {
-      auto type = cast<RankedTensorType>(RankedTensorType::get(
-          {}, getElementTypeOrSelf(term.node->getResult(0).getType())));
-      auto number = [&](double value) -> Value {
-        return onnx::ConstantOp::create(
-            builder, node.getLoc(), type,
-            DenseElementsAttr::get(
-                type,
-                builder.getFloatAttr(type.getElementType(), value).getValue()));
-      };
-      Value zero = number(0), hidden = number(term.hidden);
-      auto shape = cast<ShapedType>(term.condition.getType());
-      masks.bias =
-          makeNode(builder, node, "Where", shape.clone(type.getElementType()),
-                   {term.condition, term.inverted ? hidden : zero,
-                    term.inverted ? zero : hidden});
-    }
-    (void)decline(node, passName,
-                  "a mask is not only causal and padding: it "
-                  "stays a bias");
-  }
-  if (weakest > replacingMask && (masks.bias || !masks.keys.empty()))
-    return decline(node, passName,
-                   "a replaced score is not low enough to be hidden in a row "
-                   "that sees nothing else");
-  return success();
-}
-
-/// The boolean tensor [batch, total] behind `bit`, next to its root, so that it
-/// is there for every layer.
-Value AttentionMatcher::bitTensor(const MaskBit &bit, onnx::NodeOp node,
-                                  OpBuilder &builder) {
-  for (auto &[known, value] : made)
-    if (known == bit)
-      return value;
-  OpBuilder::InsertionGuard guard(builder);
-  builder.setInsertionPointAfterValue(bit.root);
-  auto type = cast<RankedTensorType>(bit.root.getType());
-  Value value = bit.root;
-  if (type.getRank() > 2) {
-    type = RankedTensorType::get(
-        {type.getDimSize(0), type.getDimSize(type.getRank() - 1)},
-        type.getElementType());
-    auto inner = llvm::to_vector(llvm::seq<int64_t>(1, rankOf(bit.root) - 1));
-    if (node.getVersion() < 13)
-      value = makeNode(
-          builder, node, "Squeeze", type, value,
-          builder.getNamedAttr("axes", builder.getI64ArrayAttr(inner)));
-    else
-      value = makeNode(builder, node, "Squeeze", type,
-                       {value, makeIntegers(builder, node.getLoc(), inner)});
-  }
-  auto boolean = type.clone(builder.getI1Type());
-  if (!bit.compare.empty()) {
-    auto scalar = RankedTensorType::get({}, type.getElementType());
-    Attribute number =
-        isFloat(bit.root)
-            ? Attribute(builder.getFloatAttr(type.getElementType(), bit.scalar))
-            : Attribute(builder.getIntegerAttr(type.getElementType(),
-                                               int64_t(bit.scalar)));
-    Value constant = onnx::ConstantOp::create(
-        builder, node.getLoc(), scalar, DenseElementsAttr::get(scalar, number));
-    value = makeNode(builder, node, bit.compare, boolean, {value, constant});
-  } else if (type != boolean) {
-    constexpr int64_t onnxBool = 9;
-    value = makeNode(
-        builder, node, "Cast", boolean, value,
-        builder.getNamedAttr("to", builder.getI64IntegerAttr(onnxBool)));
-  }
-  if (bit.negated)
-    value = makeNode(builder, node, "Not", boolean, value);
-  made.emplace_back(bit, value);
-  return value;
-}
-
-Value AttentionMatcher::keyMask(ArrayRef<MaskBit> bits, onnx::NodeOp node,
-                                OpBuilder &builder) {
-  Value mask;
-  for (const MaskBit &bit : bits) {
-    Value next = bitTensor(bit, node, builder);
-    mask = mask ? makeNode(builder, node, "And", next.getType(), {mask, next})
-                : next;
-  }
-  return mask;
-}
-
-//===----------------------------------------------------------------------===//
 // The whole
 //===----------------------------------------------------------------------===//
 
@@ -511,6 +341,9 @@ LogicalResult AttentionMatcher::raise(onnx::NodeOp node, OpBuilder &builder) {
       return decline(node, passName,
                      "expects tensors [batch, heads, seq, d], got rank " +
                          Twine(rankOf(operand)));
+  if (getElementTypeOrSelf(scores->q.getType()).isF64())
+    return decline(node, passName,
+                   "expects floats of at most 32 bits, got 'f64'");
   double scale = scores->scale;
   scores->q = withoutScale(scores->q, scale);
   Value transposed = withoutScale(scores->kTransposed, scale);
@@ -528,18 +361,16 @@ LogicalResult AttentionMatcher::raise(onnx::NodeOp node, OpBuilder &builder) {
       !staticDim(v, 3))
     return decline(node, passName,
                    "expects static heads and widths, kv_heads dividing heads");
-  MaskOperands masks;
-  if (failed(readMasks(*scores, node, masks, builder)))
+  AttentionParts parts;
+  parts.q = scores->q;
+  parts.softcap = scores->softcap.value_or(0);
+  parts.k = k;
+  parts.v = v;
+  parts.scale = scale;
+  if (failed(masks.read(scores->masks, scores->seq, scores->total, node, parts,
+                        builder)))
     return failure();
-  auto q = cast<RankedTensorType>(scores->q.getType());
-  auto type = RankedTensorType::get(
-      {q.getDimSize(0), *heads, q.getDimSize(2), *staticDim(v, 3)},
-      getElementTypeOrSelf(node->getResult(0).getType()));
-  Value result = qmodel::AttentionOp::create(
-      builder, node.getLoc(), type, scores->q, k, v,
-      keyMask(masks.keys, node, builder), masks.bias,
-      /*lengths=*/Value(), APFloat(scale), masks.causal, APFloat(masks.value),
-      /*softcap=*/FloatAttr(), /*window=*/IntegerAttr());
+  Value result = makeAttention(parts, node, builder);
   const auto &known = dims.of(node->getResult(0)).shape;
   if (const auto &of = dims.of(scores->q).shape; !known && of) {
     std::vector<DimExpr> shape = *of;
@@ -549,146 +380,6 @@ LogicalResult AttentionMatcher::raise(onnx::NodeOp node, OpBuilder &builder) {
     dims.set(result, {known, std::nullopt});
   }
   node->getResult(0).replaceAllUsesWith(result);
-  return success();
-}
-
-/// [batch, seq, heads * d] as [batch, heads, seq, d].
-Value splitHeads(Value x, int64_t heads, onnx::NodeOp node,
-                 OpBuilder &builder) {
-  auto type = cast<RankedTensorType>(x.getType());
-  int64_t batch = type.getDimSize(0), seq = type.getDimSize(1),
-          size = type.getDimSize(2) / heads;
-  Value split = makeNode(
-      builder, node, "Reshape",
-      RankedTensorType::get({batch, seq, heads, size}, type.getElementType()),
-      {x, makeIntegers(builder, node.getLoc(), {0, 0, heads, size})});
-  return makeNode(
-      builder, node, "Transpose",
-      RankedTensorType::get({batch, heads, seq, size}, type.getElementType()),
-      split,
-      builder.getNamedAttr("perm", builder.getI64ArrayAttr({0, 2, 1, 3})));
-}
-
-/// Sum of two sizes, if both are static.
-int64_t sumOfSizes(int64_t a, int64_t b) {
-  bool known = !ShapedType::isDynamic(a) && !ShapedType::isDynamic(b);
-  return known ? a + b : ShapedType::kDynamic;
-}
-
-/// past and x joined along dimension 2; past may be absent.
-Value afterPast(Value past, Value x, onnx::NodeOp node, OpBuilder &builder) {
-  if (!past)
-    return x;
-  auto type = cast<RankedTensorType>(x.getType());
-  SmallVector<int64_t> shape(type.getShape());
-  shape[2] = sumOfSizes(cast<RankedTensorType>(past.getType()).getDimSize(2),
-                        shape[2]);
-  return makeNode(builder, node, "Concat",
-                  RankedTensorType::get(shape, type.getElementType()),
-                  {past, x},
-                  builder.getNamedAttr("axis", builder.getI64IntegerAttr(2)));
-}
-
-/// The Attention operator of ONNX, without what qmodel.attention lacks.
-LogicalResult AttentionMatcher::raiseOperator(onnx::NodeOp node,
-                                              OpBuilder &builder) {
-  if (!node.is("Attention"))
-    return failure();
-  Value q = node.input(0), k = node.input(1), v = node.input(2);
-  Value mask = node.input(3), pastK = node.input(4), pastV = node.input(5);
-  if (!k || !v || !isFloat(q) || rankOf(q) != rankOf(k) ||
-      rankOf(q) != rankOf(v) || (rankOf(q) != 3 && rankOf(q) != 4) ||
-      !pastK != !pastV || (pastK && (rankOf(pastK) != 4 || rankOf(pastV) != 4)))
-    return decline(node, passName, "expects q, k and v of rank 3 or 4");
-  if (node.input(6) || node.floatAttribute("softcap", 0) != 0 ||
-      node.intAttribute("left_window_size", -1) != -1 ||
-      node.intAttribute("right_window_size", -1) != -1 ||
-      (node->getNumResults() > 3 && !node->getResult(3).use_empty()))
-    return decline(node, passName,
-                   "lengths, soft caps, windows and the scores as a result "
-                   "are not taken");
-  bool joined = rankOf(q) == 3;
-  auto headsOf = [&](Value x, StringRef attribute) -> std::optional<int64_t> {
-    std::optional<int64_t> width = staticDim(x, -1);
-    if (!joined)
-      return width ? staticDim(x, 1) : std::nullopt;
-    int64_t heads = node.intAttribute(attribute, 0);
-    return width && heads > 0 && *width % heads == 0 ? std::optional(heads)
-                                                     : std::nullopt;
-  };
-  auto heads = headsOf(q, "q_num_heads"), kHeads = headsOf(k, "kv_num_heads"),
-       vHeads = headsOf(v, "kv_num_heads");
-  if (!heads || !kHeads || kHeads != vHeads || *kHeads < 1 ||
-      *heads % *kHeads != 0)
-    return decline(node, passName,
-                   "expects static heads and widths, kv_heads dividing heads");
-  int64_t sequenceDim = joined ? 1 : 2;
-  Scores scores;
-  scores.q = q;
-  scores.seq = dimOf(dims, q, sequenceDim);
-  scores.total = dimOf(dims, k, sequenceDim);
-  MaskOperands masks;
-  masks.causal = node.intAttribute("is_causal", 0) != 0;
-  // Rows are counted from the past; causal here counts them from the end.
-  if (masks.causal &&
-      (!scores.seq || !scores.total || *scores.seq != *scores.total))
-    return decline(node, passName, "expects as many new keys as queries");
-  if (pastK) {
-    std::optional<DimExpr> past = dimOf(dims, pastK, 2);
-    scores.total = past && scores.total ? std::optional(*past + *scores.total)
-                                        : std::nullopt;
-  }
-  if (mask) {
-    std::optional<DimExpr> columns = dimOf(dims, mask, -1);
-    if (rankOf(mask) < 2 || !columns || !scores.total ||
-        *columns != *scores.total)
-      return decline(node, passName, "expects a mask as wide as the keys");
-    MaskTerm term;
-    (isFloat(mask) ? term.added : term.condition) = mask;
-    term.hidden = -std::numeric_limits<double>::infinity();
-    term.node = node;
-    scores.masks.push_back(term);
-  }
-  if (failed(readMasks(scores, node, masks, builder)))
-    return failure();
-  if (joined) {
-    q = splitHeads(q, *heads, node, builder);
-    k = splitHeads(k, *kHeads, node, builder);
-    v = splitHeads(v, *kHeads, node, builder);
-  }
-  k = afterPast(pastK, k, node, builder);
-  v = afterPast(pastV, v, node, builder);
-  auto type = cast<RankedTensorType>(q.getType());
-  int64_t width = *staticDim(v, 3);
-  double scale = node.floatAttribute("scale", 1 / std::sqrt(*staticDim(q, 3)));
-  Value result = qmodel::AttentionOp::create(
-      builder, node.getLoc(),
-      RankedTensorType::get(
-          {type.getDimSize(0), *heads, type.getDimSize(2), width},
-          type.getElementType()),
-      q, k, v, keyMask(masks.keys, node, builder), masks.bias,
-      /*lengths=*/Value(), APFloat(scale), masks.causal, APFloat(masks.value),
-      /*softcap=*/FloatAttr(), /*window=*/IntegerAttr());
-  if (joined) {
-    result = makeNode(
-        builder, node, "Transpose",
-        RankedTensorType::get(
-            {type.getDimSize(0), type.getDimSize(2), *heads, width},
-            type.getElementType()),
-        result,
-        builder.getNamedAttr("perm", builder.getI64ArrayAttr({0, 2, 1, 3})));
-    result = makeNode(
-        builder, node, "Reshape",
-        RankedTensorType::get(
-            {type.getDimSize(0), type.getDimSize(2), *heads * width},
-            type.getElementType()),
-        {result, makeIntegers(builder, node.getLoc(), {0, 0, *heads * width})});
-  }
-  Value replacements[] = {result, k, v};
-  for (auto [old, value] : llvm::zip(node->getResults(), replacements)) {
-    dims.set(value, dims.of(old));
-    old.replaceAllUsesWith(value);
-  }
   return success();
 }
 
@@ -715,20 +406,16 @@ void AttentionMatcher::completeDims(Operation *op) {
 
 struct RaiseAttention : impl::RaiseAttentionBase<RaiseAttention> {
   void runOnOperation() override {
-    for (auto function : getOperation().getOps<func::FuncOp>()) {
-      if (function.isExternal())
-        continue;
-      DimsAnalysis dims;
-      if (failed(dims.run(function)))
-        return signalPassFailure();
+    auto visit = [](func::FuncOp function, DimsAnalysis &dims) {
       AttentionMatcher matcher(dims);
       rewriteInOrder(function, [&](Operation *op, OpBuilder &builder) {
         matcher.completeDims(op);
         if (onnx::NodeOp node = wellFormedNode(op))
-          if (failed(matcher.raise(node, builder)))
-            (void)matcher.raiseOperator(node, builder);
+          (void)matcher.raise(node, builder);
       });
-    }
+    };
+    if (failed(forEachFunction(getOperation(), visit)))
+      signalPassFailure();
   }
 };
 

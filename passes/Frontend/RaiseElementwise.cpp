@@ -285,8 +285,8 @@ LogicalResult raiseGather(onnx::NodeOp node, LayerIds &ids,
   if (!node.is("Gather"))
     return failure();
   Value table = node->getOperand(0), indices = node->getOperand(1);
-  auto load = table.getDefiningOp<qmodel::LoadOp>();
-  if (!load || !isFloat(table) || rankOf(table) != 2)
+  if (!isWeight(table) || table.getDefiningOp<onnx::ConstantOp>() ||
+      !isFloat(table) || rankOf(table) != 2)
     return failure();
   if (node.intAttribute("axis", 0) != 0)
     return decline(node, passName, "expects to gather rows of the table");
@@ -294,13 +294,15 @@ LogicalResult raiseGather(onnx::NodeOp node, LayerIds &ids,
     return failure();
   auto type = cast<RankedTensorType>(node->getResult(0).getType());
   SmallVector<int64_t> shape(type.getShape());
-  shape.back() = load.getType().getDimSize(1);
+  shape.back() = *staticDim(table, 1);
   // Loads are cheap: one per user lets each move into its layer.
-  auto own = cast<qmodel::LoadOp>(builder.clone(*load));
+  Value own = weightPermuted(builder, table, {0, 1}, "");
+  if (!own)
+    return failure();
   node->getResult(0).replaceAllUsesWith(qmodel::EmbeddingOp::create(
       builder, node.getLoc(),
       RankedTensorType::get(shape, type.getElementType()), own, indices,
-      ids.make(node, load.getWeight()), Attribute()));
+      ids.make(node, weightName(table)), Attribute()));
   return success();
 }
 

@@ -5,10 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// MatMul(x, W) and Gemm(x, W, b) with a weight W of rank 2 become
-// qmodel.linear; the load of W is permuted to [out, in]. A sum with a constant
-// vector right after becomes the bias. Gemm keeps alpha = beta = 1 and a plain
-// left side; everything else stays as it is.
+// MatMul(x, W) and Gemm(x, W, b) with a weight W of rank 2, stored as floats or
+// as codes, become qmodel.linear; the loads of W are permuted to [out, in]. A
+// sum with a constant vector right after becomes the bias. Gemm keeps alpha =
+// beta = 1 and a plain left side; everything else stays as it is.
 //
 //===----------------------------------------------------------------------===//
 
@@ -32,7 +32,7 @@ constexpr StringLiteral passName = "onnx-raise-linear";
 /// The weight, as [out, in], and the id of a linear that replaces `node`; the
 /// weight is the second operand, [in, out] unless `transposed`.
 struct LinearParts {
-  qmodel::LoadOp weight;
+  Value weight;
   std::string id;
 };
 
@@ -42,7 +42,7 @@ FailureOr<LinearParts> takeWeight(onnx::NodeOp node, bool transposed,
   Value source = weight;
   while (onnx::NodeOp transpose = nodeOf(source, "Transpose"))
     source = transpose->getOperand(0);
-  if (!isConstant(source) || !isFloat(source))
+  if (!isWeight(source) || !isFloat(source))
     return failure(); // two activations: nothing to say
   if (rankOf(weight) != 2)
     return decline(node, passName,
@@ -54,13 +54,12 @@ FailureOr<LinearParts> takeWeight(onnx::NodeOp node, bool transposed,
     return decline(node, passName,
                    "expects a float operand as wide as the "
                    "weight has inputs");
-  auto load = source.getDefiningOp<qmodel::LoadOp>();
-  std::string id = ids.make(node, load ? load.getWeight() : StringRef());
+  std::string id = ids.make(node, weightName(source));
   LinearParts parts;
-  parts.weight = loadPermuted(builder, weight,
-                              transposed ? ArrayRef<int64_t>{0, 1}
-                                         : ArrayRef<int64_t>{1, 0},
-                              id + ".weight");
+  parts.weight = weightPermuted(builder, weight,
+                                transposed ? ArrayRef<int64_t>{0, 1}
+                                           : ArrayRef<int64_t>{1, 0},
+                                id + ".weight");
   parts.id = std::move(id);
   if (!parts.weight)
     return failure();
@@ -72,7 +71,7 @@ qmodel::LinearOp makeLinear(onnx::NodeOp node, LinearParts parts, Value bias,
   // The verifier wants the static width that the weight gives.
   auto type = cast<RankedTensorType>(node->getResult(0).getType());
   SmallVector<int64_t> shape(type.getShape());
-  shape.back() = parts.weight.getType().getDimSize(0);
+  shape.back() = *staticDim(parts.weight, 0);
   auto linear = qmodel::LinearOp::create(
       builder, node.getLoc(),
       RankedTensorType::get(shape, type.getElementType()), node->getOperand(0),
@@ -112,7 +111,7 @@ LogicalResult raiseGemm(onnx::NodeOp node, LayerIds &ids, OpBuilder &builder) {
   if (failed(parts))
     return failure();
   bool isVector = bias && rankOf(bias) == 1 &&
-                  staticDim(bias, 0) == parts->weight.getType().getDimSize(0);
+                  staticDim(bias, 0) == staticDim(parts->weight, 0);
   Value result = makeLinear(node, *parts, isVector ? bias : Value(), builder);
   if (bias && !isVector)
     result = makeNode(builder, node, "Add", result.getType(), {result, bias});

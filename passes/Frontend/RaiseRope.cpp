@@ -21,12 +21,10 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Match.h"
+#include "NodeMaker.h"
 
 #include "nibble/Support/Decline.h"
 #include "nibble/passes/Frontend/Passes.h"
-
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 
 using namespace mlir;
 
@@ -50,7 +48,6 @@ public:
 
   LogicalResult raise(onnx::NodeOp node, OpBuilder &builder);
   LogicalResult raisePartial(onnx::NodeOp node, OpBuilder &builder);
-  LogicalResult raiseOperator(onnx::NodeOp node, OpBuilder &builder);
 
 private:
   /// A rotation that was found. With `half`, cos and sin are for one half of x.
@@ -264,31 +261,10 @@ Value RopeMatcher::withoutHeads(Value table, int64_t axis, Value x,
 
 Value RopeMatcher::doubled(Value table, bool interleaved, onnx::NodeOp node,
                            OpBuilder &builder) {
-  auto type = cast<RankedTensorType>(table.getType());
-  SmallVector<int64_t> shape(type.getShape());
-  int64_t half = shape.back();
-  shape.back() = 2 * half;
-  auto whole = RankedTensorType::get(shape, type.getElementType());
-  auto concat = [&](Type result, ValueRange parts) {
-    return makeNode(
-        builder, node, "Concat", result, parts,
-        builder.getNamedAttr("axis", builder.getI64IntegerAttr(-1)));
-  };
-  if (!interleaved)
-    return concat(whole, {table, table});
-  if (node.getVersion() < 13)
+  if (interleaved && node.getVersion() < 13)
     return nullptr;
-  shape.back() = half;
-  shape.push_back(1);
-  Value column = makeNode(builder, node, "Unsqueeze",
-                          RankedTensorType::get(shape, type.getElementType()),
-                          {table, makeIntegers(builder, node.getLoc(), {-1})});
-  shape.back() = 2;
-  Value pairs = concat(RankedTensorType::get(shape, type.getElementType()),
-                       {column, column});
-  return makeNode(
-      builder, node, "Reshape", whole,
-      {pairs, makeIntegers(builder, node.getLoc(), {0, 0, 2 * half})});
+  NodeMaker make(builder, node);
+  return doubledTable(make, table, interleaved);
 }
 
 /// x * cos + rotate(x) * sin.
@@ -436,77 +412,6 @@ LogicalResult RopeMatcher::raisePartial(onnx::NodeOp node, OpBuilder &builder) {
   return success();
 }
 
-/// RotaryEmbedding of ONNX and of ONNX Runtime, whose positions come first.
-LogicalResult RopeMatcher::raiseOperator(onnx::NodeOp node,
-                                         OpBuilder &builder) {
-  bool microsoft = isMicrosoft(node, "RotaryEmbedding");
-  if (!microsoft && !node.is("RotaryEmbedding"))
-    return failure();
-  Value x = node.input(0), cos = node.input(microsoft ? 2 : 1),
-        sin = node.input(microsoft ? 3 : 2),
-        positions = node.input(microsoft ? 1 : 3);
-  if (!cos || !sin || rankOf(cos) != (positions ? 2 : 3) ||
-      rankOf(sin) != rankOf(cos) || (positions && rankOf(positions) != 2) ||
-      cos.getType() != sin.getType() || !staticDim(cos, -1))
-    return decline(node, passName,
-                   "expects tables [positions, r / 2] and positions [batch, "
-                   "seq], or tables [batch, seq, r / 2]");
-  int64_t half = *staticDim(cos, -1);
-  std::optional<int64_t> width = staticDim(x, -1);
-  bool joined = rankOf(x) == 3;
-  int64_t heads = node.intAttribute("num_heads", 0);
-  if (joined && width && heads == 0 && half > 0 && *width % (2 * half) == 0)
-    heads = *width / (2 * half);
-  if (!width || half < 1 || (!joined && rankOf(x) != 4) ||
-      (joined && (heads < 1 || *width % heads != 0)))
-    return decline(node, passName, "expects a static width of the heads");
-  int64_t size = joined ? *width / heads : *width;
-  int64_t rotated = node.intAttribute("rotary_embedding_dim", 0);
-  if (2 * half != (rotated ? rotated : size) || 2 * half > size ||
-      node.floatAttribute("scale", 1) != 1 ||
-      node.intAttribute("is_packed_batching", 0) != 0)
-    return decline(node, passName,
-                   "expects tables of half the rotated width, without scale "
-                   "or packed batches");
-  bool interleaved = node.intAttribute("interleaved", 0) != 0;
-  auto element = cast<RankedTensorType>(x.getType()).getElementType();
-  auto typeOf = [&](ArrayRef<int64_t> shape) {
-    return RankedTensorType::get(shape, element);
-  };
-  auto tableOf = [&](Value table) {
-    auto ids =
-        positions ? cast<RankedTensorType>(positions.getType()) : nullptr;
-    if (positions)
-      table = makeNode(
-          builder, node, "Gather",
-          RankedTensorType::get({ids.getDimSize(0), ids.getDimSize(1), half},
-                                getElementTypeOrSelf(table.getType())),
-          {table, positions},
-          builder.getNamedAttr("axis", builder.getI64IntegerAttr(0)));
-    return doubled(table, interleaved, node, builder);
-  };
-  cos = tableOf(cos);
-  sin = tableOf(sin);
-  if (!cos || !sin)
-    return failure();
-  auto type = cast<RankedTensorType>(x.getType());
-  int64_t batch = type.getDimSize(0), seq = type.getDimSize(joined ? 1 : 2);
-  if (joined)
-    x = withHeadsSwapped(
-        makeNode(
-            builder, node, "Reshape", typeOf({batch, seq, heads, size}),
-            {x, makeIntegers(builder, node.getLoc(), {0, 0, heads, size})}),
-        node, builder);
-  Value result = qmodel::RopeOp::create(builder, node.getLoc(), x.getType(), x,
-                                        cos, sin, interleaved);
-  if (joined)
-    result = makeNode(builder, node, "Reshape", typeOf({batch, seq, *width}),
-                      {withHeadsSwapped(result, node, builder),
-                       makeIntegers(builder, node.getLoc(), {0, 0, *width})});
-  node->getResult(0).replaceAllUsesWith(result);
-  return success();
-}
-
 /// Transpose(Transpose(x)) that ends where it began.
 LogicalResult cancelSwap(onnx::NodeOp node) {
   Value inner = withoutSwap(node->getResult(0));
@@ -519,21 +424,17 @@ LogicalResult cancelSwap(onnx::NodeOp node) {
 
 struct RaiseRope : impl::RaiseRopeBase<RaiseRope> {
   void runOnOperation() override {
-    for (auto function : getOperation().getOps<func::FuncOp>()) {
-      if (function.isExternal())
-        continue;
-      DimsAnalysis dims;
-      if (failed(dims.run(function)))
-        return signalPassFailure();
+    auto visit = [](func::FuncOp function, DimsAnalysis &dims) {
       RopeMatcher matcher(dims);
       rewriteInOrder(function, [&](Operation *op, OpBuilder &builder) {
         onnx::NodeOp node = wellFormedNode(op);
         if (node && failed(matcher.raise(node, builder)) &&
-            failed(matcher.raisePartial(node, builder)) &&
-            failed(matcher.raiseOperator(node, builder)))
+            failed(matcher.raisePartial(node, builder)))
           (void)cancelSwap(node);
       });
-    }
+    };
+    if (failed(forEachFunction(getOperation(), visit)))
+      signalPassFailure();
   }
 };
 

@@ -5,13 +5,15 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The child writes one byte for the verdict and then the reason into a pipe. It
-// leads a process group, so that a compiler that it calls ends with it.
+// The child writes one byte for the verdict, and then the reason and the names,
+// each behind a zero byte, into a pipe. It leads a process group, so that a
+// compiler that it calls ends with it.
 //
 //===----------------------------------------------------------------------===//
 
 #include "Isolated.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -23,6 +25,34 @@
 #include <unistd.h>
 
 using namespace nibble;
+
+static std::string encode(const Outcome &outcome) {
+  std::string message(1, static_cast<char>('0' + int(outcome.verdict)));
+  // Names come from files, which may hold anything.
+  auto add = [&](const std::string &text) {
+    message += '\0';
+    message += text.c_str();
+  };
+  add(outcome.reason);
+  for (const std::string &name : outcome.names)
+    add(name);
+  return message;
+}
+
+static Outcome decode(const std::string &message) {
+  Outcome outcome{Verdict(message[0] - '0'), {}, {}};
+  std::vector<std::string> texts;
+  for (size_t at = 1; at < message.size();) {
+    size_t next = std::min(message.find('\0', at + 1), message.size());
+    texts.push_back(message.substr(at + 1, next - at - 1));
+    at = next;
+  }
+  if (!texts.empty()) {
+    outcome.reason = texts.front();
+    outcome.names.assign(texts.begin() + 1, texts.end());
+  }
+  return outcome;
+}
 
 [[noreturn]] static void runChild(const std::function<Outcome()> &work,
                                   int result) {
@@ -36,9 +66,7 @@ using namespace nibble;
   // Crashes are expected here: no backtrace of LLVM's, no core files.
   for (int number : {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGTRAP})
     std::signal(number, SIG_DFL);
-  Outcome outcome = work();
-  std::string message(1, static_cast<char>('0' + int(outcome.verdict)));
-  message += outcome.reason;
+  std::string message = encode(work());
   const char *from = message.data();
   for (size_t left = message.size(); left > 0;) {
     ssize_t written = write(result, from, left);
@@ -79,7 +107,7 @@ static bool readUntil(int from, std::chrono::steady_clock::time_point deadline,
 Outcome nibble::runIsolated(const std::function<Outcome()> &work,
                             unsigned seconds) {
   auto failed = [](std::string reason) {
-    return Outcome{Verdict::Fail, std::move(reason)};
+    return Outcome{Verdict::Fail, std::move(reason), {}};
   };
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0)
@@ -112,5 +140,5 @@ Outcome nibble::runIsolated(const std::function<Outcome()> &work,
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || message.empty())
     return failed("ended without a result, with exit code " +
                   std::to_string(WEXITSTATUS(status)));
-  return {Verdict(message[0] - '0'), message.substr(1)};
+  return decode(message);
 }

@@ -14,6 +14,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace nibble {
 
@@ -23,6 +24,7 @@ enum class Verdict { Pass, Unsupported, Fail };
 struct Outcome {
   Verdict verdict = Verdict::Pass;
   std::string reason;
+  std::vector<std::string> names; ///< what the work found, whatever came of it
 };
 
 /// Runs `work` in a child process without output of its own. A signal, or more

@@ -21,7 +21,9 @@
 #include "nibble/codegen/CPU/Kernels.h"
 #include "nibble/codegen/Emit/EmitBundle.h"
 #include "nibble/dialects/Onnx/Onnx.h"
+#include "nibble/dialects/Onnx/ShapeInputs.h"
 #include "nibble/dialects/QKernel/QKernel.h"
+#include "nibble/passes/Frontend/Passes.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
@@ -30,6 +32,7 @@
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
+#include <set>
 
 using namespace mlir;
 using namespace nibble;
@@ -38,9 +41,11 @@ namespace fs = std::filesystem;
 
 namespace {
 
-Outcome fail(std::string reason) { return {Verdict::Fail, std::move(reason)}; }
+Outcome fail(std::string reason) {
+  return {Verdict::Fail, std::move(reason), {}};
+}
 Outcome unsupported(std::string reason) {
-  return {Verdict::Unsupported, std::move(reason)};
+  return {Verdict::Unsupported, std::move(reason), {}};
 }
 
 /// "Add 'name'" where the importer left both.
@@ -70,7 +75,7 @@ public:
   /// with the same words everywhere.
   Outcome outcome() const {
     for (const char *refusal : {"no CPU code for", "has no reference",
-                                "no reference for", "shape depends on data"})
+                                "no reference for", "result depends on data"})
       if (text.find(refusal) != std::string::npos)
         return unsupported(text);
     return fail(text.empty() ? "failed without an error" : text);
@@ -152,7 +157,19 @@ struct Loaded {
   OwningOpRef<ModuleOp> module; // ends before its context does
   func::FuncOp main;
   std::vector<DataSet> sets;
+  std::vector<std::string> operators; ///< with domain, unless ai.onnx
 };
+
+/// Operators of all nodes, also of those that are unsupported.
+std::vector<std::string> operatorsOf(ModuleOp module) {
+  std::set<std::string> names;
+  module.walk([&](onnx::NodeOp node) {
+    std::string domain = node.getDomain().str();
+    bool isStandard = domain.empty() || domain == "ai.onnx";
+    names.insert((isStandard ? "" : domain + ".") + node.getOpType().str());
+  });
+  return {names.begin(), names.end()};
+}
 
 Outcome load(const std::string &folder, Loaded &loaded) {
   FirstError error(loaded.session.context());
@@ -163,6 +180,7 @@ Outcome load(const std::string &folder, Loaded &loaded) {
   loaded.module = loaded.session.load(path, options);
   if (!loaded.module)
     return error.outcome();
+  loaded.operators = operatorsOf(*loaded.module);
   if (!problems.empty()) {
     const ImportProblem &first = problems.front();
     return unsupported(first.opType + " '" + first.node + "': " + first.reason);
@@ -259,8 +277,29 @@ Outcome runBundle(const std::string &path, const NamedTensors &inputs,
   return compareAll(expected, outputs);
 }
 
+/// Makes the inputs that say shapes, axes or a branch constants, as a user
+/// would with --fix. Takes them out of `inputs` and returns their names.
+FailureOr<std::vector<std::string>> fixShapeInputs(func::FuncOp main,
+                                                   NamedTensors &inputs) {
+  DimsAnalysis dims;
+  if (failed(dims.run(main)))
+    return failure();
+  std::vector<std::string> fixed;
+  for (unsigned index : onnx::shapeInputs(main, dims))
+    fixed.push_back(inputs[index].first);
+  for (const std::string &name : fixed) {
+    auto input = llvm::find_if(
+        inputs, [&](const auto &entry) { return entry.first == name; });
+    if (failed(frontend::fixInput(main, name, input->second)))
+      return failure();
+    inputs.erase(input);
+  }
+  return fixed;
+}
+
 Outcome compileAndRun(Loaded &loaded, const DataSet &set,
-                      const BundleOptions &options) {
+                      const BundleOptions &options,
+                      std::vector<std::string> &fixed) {
   Expected<NamedTensors> inputs = nameInputs(loaded.main, set);
   if (!inputs)
     return fail(inputs.status().message());
@@ -268,8 +307,13 @@ Outcome compileAndRun(Loaded &loaded, const DataSet &set,
   if (!pipeline)
     return fail(pipeline.status().message());
   OwningOpRef<ModuleOp> module = loaded.module->clone();
-  bindDims(*module, module->lookupSymbol<func::FuncOp>("main"), set);
+  auto main = module->lookupSymbol<func::FuncOp>("main");
+  bindDims(*module, main, set);
   FirstError error(loaded.session.context());
+  FailureOr<std::vector<std::string>> names = fixShapeInputs(main, *inputs);
+  if (failed(names))
+    return error.outcome();
+  fixed = *names;
   if (failed(loaded.session.run(*module, *pipeline))) {
     Outcome outcome = error.outcome();
     if (hasControlFlow(*module))
@@ -291,7 +335,9 @@ Outcome compileAndRun(Loaded &loaded, const DataSet &set,
 
 Outcome nibble::testImport(const std::string &folder) {
   Loaded loaded;
-  return load(folder, loaded);
+  Outcome outcome = load(folder, loaded);
+  outcome.names = std::move(loaded.operators);
+  return outcome;
 }
 
 Outcome nibble::testInterpret(const std::string &folder) {
@@ -328,9 +374,13 @@ Outcome nibble::testCompile(const std::string &folder,
   if (Outcome found = findUnknown(*loaded.module);
       found.verdict != Verdict::Pass)
     return found;
-  for (const DataSet &set : loaded.sets)
-    if (Outcome outcome = compileAndRun(loaded, set, options);
-        outcome.verdict != Verdict::Pass)
-      return outcome;
-  return {};
+  Outcome outcome;
+  for (const DataSet &set : loaded.sets) {
+    std::vector<std::string> fixed;
+    outcome = compileAndRun(loaded, set, options, fixed);
+    outcome.names = std::move(fixed);
+    if (outcome.verdict != Verdict::Pass)
+      break;
+  }
+  return outcome;
 }

@@ -27,6 +27,7 @@ struct BundleOptions {
 };
 
 /// Whether the model becomes a module. Unsupported: what ImportProblem lists.
+/// `names` are the operators of the model, with domain unless it is ai.onnx.
 Outcome testImport(const std::string &folder);
 
 /// Whether the interpreter gives the expected outputs for every data set.
@@ -34,8 +35,10 @@ Outcome testImport(const std::string &folder);
 Outcome testInterpret(const std::string &folder);
 
 /// The same for the compiled model, with all dimensions as in the data set.
-/// Unsupported: no CPU code for an operator or its types, or a result whose
-/// shape depends on data.
+/// Inputs that say shapes, axes or a branch (onnx::shapeInputs) are constants
+/// of the bundle, because nothing can be compiled without them; `names` are
+/// theirs. Unsupported: no CPU code for an operator or its types, or a result
+/// whose shape depends on data.
 Outcome testCompile(const std::string &folder, const BundleOptions &options);
 
 } // namespace nibble

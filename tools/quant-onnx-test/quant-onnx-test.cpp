@@ -11,6 +11,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "DecoderOperators.h"
 #include "NodeTest.h"
 
 #include "nibble/Compiler/Register.h"
@@ -30,6 +31,7 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <set>
 
 using namespace nibble;
@@ -40,7 +42,7 @@ namespace {
 
 struct Options {
   std::string folder, filter = ".", list;
-  bool json = false;
+  bool json = false, decoderOperators = false;
   unsigned seconds = 30;
   BundleOptions bundle;
 };
@@ -51,6 +53,17 @@ struct Result {
   std::string name;
   std::array<Outcome, 3> outcomes; ///< one for each of `ways`
 
+  /// Whether all operators of the model are among those that decoders use.
+  bool usesDecoderOperators() const {
+    const std::vector<std::string> &names = outcomes[0].names;
+    return !names.empty() && llvm::all_of(names, [](const std::string &name) {
+      return llvm::is_contained(decoderOperators(), name);
+    });
+  }
+  /// Inputs that the compiled model had as constants.
+  const std::vector<std::string> &fixedInputs() const {
+    return outcomes[2].names;
+  }
   bool hasFailed() const {
     return llvm::any_of(outcomes, [](const Outcome &outcome) {
       return outcome.verdict == Verdict::Fail;
@@ -120,13 +133,18 @@ Expected<std::vector<std::string>> findTests(const Options &options) {
   return tests;
 }
 
-Result runTest(const std::string &name, const Options &options) {
+/// No value if the test is not among those that the options choose.
+std::optional<Result> runTest(const std::string &name, const Options &options) {
   std::string folder = (fs::path(options.folder) / name).string();
   Result result{name, {}};
   result.outcomes[0] =
       runIsolated([&] { return testImport(folder); }, options.seconds);
+  if (options.decoderOperators && !result.usesDecoderOperators())
+    return std::nullopt;
   if (result.outcomes[0].verdict != Verdict::Pass) {
-    result.outcomes[1] = result.outcomes[2] = result.outcomes[0];
+    const Outcome &import = result.outcomes[0];
+    result.outcomes[1] =
+        result.outcomes[2] = {import.verdict, import.reason, {}};
     return result;
   }
   result.outcomes[1] =
@@ -156,7 +174,11 @@ void printLine(const Result &result) {
   for (auto [way, outcome] : llvm::zip(ways, result.outcomes))
     llvm::outs() << " " << way << "=" << str(outcome.verdict);
   std::string reason = reasonOf(result);
-  llvm::outs() << (reason.empty() ? "" : "; ") << reason << "\n";
+  llvm::outs() << (reason.empty() ? "" : "; ") << reason;
+  if (!result.fixedInputs().empty())
+    llvm::outs() << "; fixed inputs: "
+                 << llvm::join(result.fixedInputs(), ", ");
+  llvm::outs() << "\n";
   llvm::outs().flush();
 }
 
@@ -168,7 +190,7 @@ void printTable(const std::vector<Result> &results) {
     llvm::outs() << "\n";
   };
   for (bool expanded : {false, true}) {
-    size_t tests = 0;
+    size_t tests = 0, fixed = 0;
     std::array<std::array<size_t, 3>, 3> counts = {};
     for (const Result &result : results) {
       // The same test with the operator replaced by its definition.
@@ -176,6 +198,8 @@ void printTable(const std::vector<Result> &results) {
       if (isExpanded != expanded)
         continue;
       ++tests;
+      fixed += result.outcomes[2].verdict == Verdict::Pass &&
+               !result.fixedInputs().empty();
       for (auto [i, outcome] : llvm::enumerate(result.outcomes))
         ++counts[i][static_cast<size_t>(outcome.verdict)];
     }
@@ -185,6 +209,9 @@ void printTable(const std::vector<Result> &results) {
     for (auto [way, count] : llvm::zip(ways, counts))
       row(way, {std::to_string(count[0]), std::to_string(count[1]),
                 std::to_string(count[2])});
+    if (fixed)
+      llvm::outs() << fixed << " of them compile with fixed inputs: constants "
+                   << "that say a shape, axes or a branch\n";
   }
 }
 
@@ -194,6 +221,8 @@ void printJson(const std::vector<Result> &results) {
     nlohmann::ordered_json entry = {{"name", result.name}};
     for (auto [way, outcome] : llvm::zip(ways, result.outcomes))
       entry[way] = str(outcome.verdict);
+    entry["fixed_inputs"] = result.fixedInputs();
+    entry["decoder_operators"] = result.usesDecoderOperators();
     entry["reason"] = reasonOf(result);
     list.push_back(std::move(entry));
   }
@@ -224,7 +253,10 @@ int run(Options options, const char *argv0) {
   options.bundle.path = (folder + "/model.nbl").str();
   std::vector<Result> results;
   for (const std::string &test : *tests) {
-    results.push_back(runTest(test, options));
+    std::optional<Result> result = runTest(test, options);
+    if (!result)
+      continue;
+    results.push_back(std::move(*result));
     if (!options.json)
       printLine(results.back());
   }
@@ -264,6 +296,9 @@ int main(int argc, char **argv) {
       ->capture_default_str();
   app.add_option("--list", options.list,
                  "only tests named in this file, one on a line");
+  app.add_flag("--decoder-operators", options.decoderOperators,
+               "only tests all of whose operators are among those that "
+               "decoders use, which are listed below");
   app.add_option("--target", options.bundle.target, "instruction set")
       ->capture_default_str();
   app.add_option("--timeout", options.seconds,
@@ -271,10 +306,15 @@ int main(int argc, char **argv) {
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
   app.add_flag("--json", options.json,
-               "a list of {name, import, interpret, compile, reason} instead "
-               "of lines and a table");
+               "a list of {name, import, interpret, compile, fixed_inputs, "
+               "decoder_operators, reason} instead of lines and a table");
   app.footer("unsupported: the operator, its types or its shapes are refused "
              "by name.\nExit code 1 if a test fails in another way.\n\n"
+             "fixed inputs: the compiled model has inputs that say shapes, "
+             "axes or a branch\nas constants, as quant-compile --fix makes "
+             "them.\n\nOperators that decoders use: " +
+             llvm::join(decoderOperators(), ", ") +
+             "\n\n"
              "Example:\n  quant-onnx-test onnx/backend/test/data/node "
              "--filter '^test_add'\n");
   try {

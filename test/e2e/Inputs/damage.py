@@ -1,8 +1,11 @@
-"""usage: damage.py BUNDLE DAMAGED
+"""usage: damage.py BUNDLE DAMAGED TOKENS
 
 Writes copies of BUNDLE with one bit changed, or cut short, to DAMAGED, and
-fails unless `quant-run --verify` refuses each with exit code 1 and `error:`."""
+fails unless `quant-run --verify` refuses each with exit code 1 and `error:`.
+Changed weights are also run: whatever they give, it is no crash. TOKENS, an
+.npy array, is the input."""
 
+import json
 import random
 import subprocess
 import sys
@@ -36,3 +39,24 @@ for what, changed, size in cases:
 print(f"{accepted} of {len(cases)} changes were of bytes that mean nothing")
 if accepted > len(cases) // 2:
     sys.exit("expected most changes to be found")
+
+# Weights, up to all of them: only --verify looks at their hashes.
+inspect = ["quant-run", sys.argv[1], "--inspect", "--json"]
+weights = json.loads(subprocess.check_output(inspect))["segments"]["weights"]
+start = len(data) - weights
+for count in [1] * 20 + [100] * 10 + [weights // 8] * 10:
+    copy = bytearray(data)
+    for _ in range(count):
+        copy[choose.randrange(start, len(data))] = choose.randrange(256)
+    with open(sys.argv[2], "wb") as file:
+        file.write(copy)
+    if copy == data:
+        continue
+    run = ["quant-run", sys.argv[2], "--input", f"input_ids={sys.argv[3]}"]
+    for command, codes in ((run[:2] + ["--verify"], (1,)), (run, (0, 1))):
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode not in codes or (
+            result.returncode and "error: " not in result.stderr
+        ):
+            sys.exit(f"{count} bytes of weights: {' '.join(command)}: exit code "
+                     f"{result.returncode}\n{result.stderr}")

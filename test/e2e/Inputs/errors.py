@@ -9,8 +9,10 @@ import os
 import pathlib
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 
@@ -181,6 +183,95 @@ expect(1, ["locked/x.nbl"], *unprivileged, "quant-compile", MODEL, *DIMS, "-o",
        "locked/x.nbl", absent="locked/x.nbl")
 expect(1, ["locked/x.npz"], *unprivileged, "quant-run", "m.nbl", *inputs(),
        "-o", "locked/x.npz", absent="locked/x.npz")
+
+# A processor that lacks something, as far as it can be made to look like one.
+lesser = {"env": {**os.environ, "NIBBLE_CPU_WITHOUT": "avx2,fma"}}
+for command in (["quant-run", "m.nbl", *inputs()],
+                ["quant-eval", "m.nbl", "--tokens", TOKENS]):
+    expect(1, ["this processor cannot run the bundle's code (x86-64-v3: lacks avx2, "
+               "fma); compile it for this processor"], *command, **lesser)
+
+
+# Memory that ends, at whichever place: a message, or a run that needs no more.
+def outcome(command, kibibytes):
+    """Exit code and last line; None where the program did not even load."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (kibibytes << 10, kibibytes << 10))
+
+    # Without memory for its threads OpenBLAS interrupts the process, or waits for
+    # them for ever; one thread needs none.
+    result = subprocess.run(command, capture_output=True, text=True,
+                            preexec_fn=limit, timeout=60,
+                            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    if "error while loading shared libraries" in result.stderr:
+        return None
+    return result.returncode, result.stderr.rstrip("\n").split("\n")[-1]
+
+
+for limits, command in (
+    (range(7000, 14000, 250), ["quant-run", "m.nbl", *inputs(), "-o", "mem.out"]),
+    (range(340000, 800000, 3000), ["quant-compile", "-q", MODEL, *DIMS, "-o", "mem.out"]),
+    (range(340000, 800000, 3000), ["quant-import", MODEL, "-o", "mem.out"]),
+):
+    codes = []
+    for kibibytes in limits:
+        if codes.count(0) == 3:
+            break
+        pathlib.Path("mem.out").unlink(missing_ok=True)
+        found = outcome(command, kibibytes)
+        if found is None:
+            continue
+        cases += 1
+        code, line = found
+        codes.append(code)
+        if code == 0 and os.path.exists("mem.out"):
+            continue
+        if code != 1 or not line.startswith("error: ") or os.path.exists("mem.out"):
+            failures += 1
+            print(f"{kibibytes} KiB: {' '.join(command)}: exit code {code}\n  {line}")
+    if 1 not in codes:
+        failures += 1
+        print(f"{command[0]}: expected a run without enough memory, found none")
+
+# Ctrl-C, at any time: exit code 1, and nothing left behind, nor in TMPDIR. Tests
+# may run with interrupts ignored, as nohup does it, which is inherited.
+os.mkdir("interrupted")
+os.mkdir("interrupted/tmp")
+caught = 0
+for wait in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9):
+    process = subprocess.Popen(
+        ["quant-compile", "-q", MODEL, *DIMS, "-o", "interrupted/x.nbl"],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        env={**os.environ, "TMPDIR": str(folder.resolve() / "interrupted/tmp")})
+    time.sleep(wait)
+    # To the whole group, as the terminal does.
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+    line = process.communicate()[1].rstrip("\n").split("\n")[-1]
+    if process.returncode == 0:
+        os.remove("interrupted/x.nbl")
+        continue
+    # Before main, there is nobody to say anything.
+    if process.returncode == -signal.SIGINT and wait == 0.05:
+        continue
+    cases += 1
+    caught += 1
+    # The helper that makes code ends a moment after the compiler.
+    for _ in range(40):
+        left = [n for n in os.listdir("interrupted") + os.listdir("interrupted/tmp")
+                if n != "tmp"]
+        if not left:
+            break
+        time.sleep(0.05)
+    if (process.returncode, line, left) != (1, "error: interrupted", []):
+        failures += 1
+        print(f"interrupted after {wait} s: exit code {process.returncode}, "
+              f"{line!r}, left {left}")
+if not caught:
+    failures += 1
+    print("expected to interrupt quant-compile, it was always faster")
 
 print(f"{cases} cases, {failures} failures")
 sys.exit(failures != 0)

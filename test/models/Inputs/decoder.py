@@ -14,8 +14,9 @@
 import collections
 import dataclasses
 
+import ml_dtypes
 import numpy as np
-from graph import Graph, Style
+from graph import MICROSOFT, Graph, Style
 from onnx import TensorProto
 
 
@@ -52,13 +53,16 @@ class Config:
     qkv_bias: bool = False
     qkv: str = "three"  # or split, slice, conv1d
     qk_norm: bool = False
-    rope_form: str = "half"  # or split, interleaved, products, before_transpose
+    rope_form: str = "half"  # or split, interleaved, products, before_transpose,
+    # operator, inside (of the attention operator)
     rotary: float = 1.0  # part of a head that is rotated
     rope_tables: str = "computed"  # or gathered
     scale: str = "scores_div"  # or scores_mul, query, key, both
     key_transpose: str = "after"  # or direct, reshaped
     nan_guard: bool = False  # NaN after the softmax becomes 0
-    attention: str = "spelled"  # or operator
+    attention: str = "spelled"  # or operator, group_query (com.microsoft)
+    softcap: float = 0.0  # of the scores, with group_query
+    window: int = -1  # of the keys that are seen, with group_query
     attention_rank: int = 4  # 3: products as torch.bmm has them
     repeat: str = "expand"  # of key and value heads; or tile
     mask: str = "where_lowest"  # see `mask`
@@ -67,6 +71,9 @@ class Config:
     activation_form: int = 0
     gated: bool = True
     gate_up: str = "two"  # or split
+    experts: int = 0  # 0: one MLP for all tokens
+    experts_form: str = "linears"  # or stacked: weights of all in one tensor
+    shares: str = "scatter"  # of the chosen experts, or one_hot
 
     output: str = "logits"  # or hidden
     # How many of the attentions are expected to have a mask as a bias.
@@ -81,7 +88,7 @@ class Decoder:
         self.kv_heads = c.kv_heads or c.heads
         self.head = c.head or c.width // c.heads
         self.rotated = int(self.head * c.rotary)
-        self.lowest = float(np.finfo(self.g.float).min)
+        self.lowest = float(ml_dtypes.finfo(self.g.float).min)
         self.found = collections.Counter()
 
     # Pieces that read alike in all families.
@@ -97,6 +104,9 @@ class Decoder:
         self.found["rms_norm" if c.norm == "rms" else "layer_norm"] += 1
         epsilon = 1e-5
         gain = g.vector(size, 0.0 if c.gain == "one_plus" else 1.0)
+        if c.norm_form == "simplified":
+            extra = dict(axis=-1, epsilon=epsilon, stash_type=1)
+            return g.node("SimplifiedLayerNormalization", x, gain, **extra)
         if c.norm == "rms" and c.norm_form == "op":
             return g.node("RMSNormalization", x, gain, axis=-1, epsilon=epsilon)
         if c.norm == "layer" and c.norm_form == "op":
@@ -162,14 +172,14 @@ class Decoder:
         inverse = 100.0 ** (-np.arange(0, self.rotated, 2) / self.rotated)
         if c.rope_form == "interleaved":
             join = lambda half: np.repeat(half, 2, axis=-1)
-        elif c.rope_form in ("products", "operator"):
+        elif c.rope_form in ("products", "operator", "inside"):
             join = lambda half: half
         else:
             join = lambda half: np.concatenate([half, half], -1)
         if c.rope_tables == "gathered":
             angle = join(np.outer(np.arange(c.context), inverse))
             tables = [g.initializer(f(angle).astype(g.float), "table") for f in (np.cos, np.sin)]
-            if c.rope_form == "operator":
+            if c.rope_form in ("operator", "inside"):
                 self.positions = positions
                 return tables
             return [g.node("Gather", table, positions, axis=0) for table in tables]
@@ -446,6 +456,8 @@ class Decoder:
         c, g = self.c, self.g
         self.found["attention"] += 1
         q, k, v = self.projections(x)
+        if c.attention == "group_query":
+            return self.group_query(q, k, v, layer)
         q = self.heads_of(q, c.heads)
         k, v = (self.heads_of(t, self.kv_heads) for t in (k, v))
         if c.qk_norm:
@@ -557,6 +569,34 @@ class Decoder:
         y = g.transpose(results[0] if names else results, 0, 2, 1, 3)
         return self.output_projection(y)
 
+    def group_query(self, q, k, v, layer):
+        """ONNX Runtime's operator: ropes, the past and lengths are inside."""
+        c, g = self.c, self.g
+        self.found["rope"] += 2
+        operands = [q, k, v]
+        for kind in ("key", "value"):
+            shape = ["batch", self.kv_heads, "past_sequence", self.head]
+            name = f"past_key_values.{layer}.{kind}"
+            operands.append(g.input(name, g.float_type, shape))
+        extra = {"softcap": c.softcap} if c.softcap else {}
+        y, *present = g.node(
+            "GroupQueryAttention",
+            *operands,
+            *self.lengths,
+            *self.tables,
+            results=3,
+            domain=MICROSOFT,
+            num_heads=c.heads,
+            kv_num_heads=self.kv_heads,
+            do_rotary=1,
+            local_window_size=c.window,
+            **extra,
+        )
+        for kind, value in zip(("key", "value"), present):
+            shape = ["batch", self.kv_heads, "past_sequence + sequence", self.head]
+            g.output(value, f"present.{layer}.{kind}", shape)
+        return self.linear(y, c.heads * self.head, c.width)
+
     def output_projection(self, y):
         c, g = self.c, self.g
         width = c.heads * self.head
@@ -585,6 +625,8 @@ class Decoder:
     def mlp(self, x):
         c, g = self.c, self.g
         hidden = c.hidden or 2 * c.width
+        if c.experts:
+            return self.mixture(x)
         if c.qkv == "conv1d":
             return self.conv1d(self.activate(self.conv1d(x, c.width, hidden)), hidden, c.width)
         if not c.gated:
@@ -594,6 +636,48 @@ class Decoder:
         else:
             gate, up = (self.linear(x, c.width, hidden) for _ in range(2))
         return self.linear(g.mul(self.activate(gate), up), hidden, c.width)
+
+    def expert_shares(self, rows):
+        """[tokens, experts]: what each expert gives to each token, two of them
+        other than 0."""
+        c, g = self.c, self.g
+        scores = g.node("Softmax", self.linear(rows, c.width, c.experts, False), axis=-1)
+        best, chosen = g.node("TopK", scores, g.ints(2), axis=-1, results=2)
+        best = g.node("Div", best, g.sum(best, -1, keepdims=1))
+        if c.shares == "scatter":
+            zero = numpy_tensor(np.zeros(1, g.float))
+            none = g.node("ConstantOfShape", g.node("Shape", scores), value=zero)
+            return g.node("ScatterElements", none, chosen, best, axis=1)
+        ones = g.constant(np.array([0, 1]))
+        places = g.node("OneHot", chosen, g.constant(c.experts, np.int64), ones, axis=-1)
+        return g.sum(g.mul(places, g.unsqueeze(best, -1)), 1, keepdims=0)
+
+    def mixture(self, x):
+        """All experts for all tokens, then the sum that a router weighs."""
+        c, g = self.c, self.g
+        hidden = c.hidden or c.width
+        rows = g.node("Reshape", x, g.ints(-1, c.width))
+        shares = self.expert_shares(rows)
+        if c.experts_form == "stacked":
+            self.found["linear"] += 2 * c.experts
+            shape = [g.ints(c.experts), g.unsqueeze(g.size(rows, 0), 0), g.ints(c.width)]
+            copies = g.node("Expand", g.unsqueeze(rows, 0), g.node("Concat", *shape, axis=0))
+            both = g.matmul(copies, g.weight((c.experts, c.width, 2 * hidden), 0.2))
+            gate, up = g.split(both, [hidden, hidden])
+            y = g.matmul(
+                g.mul(self.activate(gate), up),
+                g.weight((c.experts, hidden, c.width), 0.2),
+            )
+            weighed = g.mul(y, g.unsqueeze(g.transpose(shares, 1, 0), -1))
+            total = g.sum(weighed, 0, keepdims=0)
+        else:
+            total = None
+            for expert in range(c.experts):
+                gate, up = (self.linear(rows, c.width, hidden, False) for _ in range(2))
+                y = self.linear(g.mul(self.activate(gate), up), hidden, c.width, False)
+                y = g.mul(y, g.slice(shares, expert, expert + 1))
+                total = g.add(total, y) if total else y
+        return g.reshape(total, [("of", x, 0), ("of", x, 1), c.width], like=x)
 
     def layer(self, x, number):
         c, g = self.c, self.g
@@ -619,7 +703,7 @@ class Decoder:
         ids = g.input("input_ids", TensorProto.INT64, ["batch", "sequence"])
         mask = g.input("attention_mask", TensorProto.INT64, ["batch", total])
         positions = None
-        if c.positions in ("rope", "learned"):
+        if c.positions in ("rope", "learned") and c.rope_form != "inside":
             positions = g.input("position_ids", TensorProto.INT64, ["batch", "sequence"])
         x, table = self.embed(ids, c.vocabulary)
         if c.embedding_scale != 1:
@@ -642,8 +726,13 @@ class Decoder:
         if c.positions == "rope":
             axis = 2 if c.rope_form == "before_transpose" else 1
             self.tables = self.rope_table(positions)
-            if c.rope_form != "operator":
+            if c.rope_form not in ("operator", "inside"):
                 self.tables = [g.unsqueeze(t, axis) for t in self.tables]
+        if c.attention == "group_query":
+            ones = g.sum(mask, 1, keepdims=0)
+            last = g.node("Sub", ones, g.constant(1, np.int64))
+            total = g.cast(g.size(mask, 1), TensorProto.INT32)
+            self.lengths = [g.cast(last, TensorProto.INT32), total]
         self.prepare_mask(ids, mask)
         for number in range(c.layers):
             x = self.layer(x, number)

@@ -16,9 +16,13 @@
 
 import dataclasses
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+
+MICROSOFT = "com.microsoft"
 
 
 @dataclasses.dataclass
@@ -31,7 +35,7 @@ class Style:
     shapes: str = "computed"  # of Reshape: "computed" from Shape, or "zeros"
     weights: str = "float32"  # or "float16", "int8": with a Cast or
     # DequantizeLinear each
-    half: bool = False  # everything is computed in float16
+    compute: str = "float32"  # or "float16", "bfloat16"
 
 
 class Graph:
@@ -82,11 +86,12 @@ class Graph:
 
     @property
     def float(self):
-        return np.float16 if self.style.half else np.float32
+        half = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+        return half.get(self.style.compute, np.float32)
 
     @property
     def float_type(self):
-        return TensorProto.FLOAT16 if self.style.half else TensorProto.FLOAT
+        return helper.np_dtype_to_tensor_dtype(np.dtype(self.float))
 
     def constant(self, value, dtype=None):
         array = np.asarray(value, dtype or self.float)
@@ -130,6 +135,9 @@ class Graph:
 
     def mean(self, x):
         return self.axes("ReduceMean", x, [-1], 18, keepdims=1)
+
+    def sum(self, x, axis, keepdims):
+        return self.axes("ReduceSum", x, [axis], 13, keepdims=keepdims)
 
     def unsqueeze(self, x, *axes):
         return self.axes("Unsqueeze", x, axes, 13)
@@ -204,9 +212,12 @@ class Graph:
         graph = helper.make_graph(
             self.nodes, "main", self.inputs, self.outputs, self.initializers
         )
+        opsets = [helper.make_opsetid("", self.opset)]
+        if any(node.domain == MICROSOFT for node in self.nodes):
+            opsets.append(helper.make_opsetid(MICROSOFT, 1))
         model = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", self.opset)],
+            opset_imports=opsets,
             producer_name="nibble-test",
             ir_version=8 if self.opset < 23 else 11,
         )

@@ -96,3 +96,30 @@ func.func @refused(%x: tensor<?x4xf32> {qmodel.dims = ["n", "4"]})
   %4 = onnx.node "ConstantOfShape"(%size) {version = 16 : i64} : (tensor<1xi64>) -> tensor<5000xf32>
   return %1, %2, %3, %4 : tensor<?x4xf32>, tensor<?x4xf16>, tensor<f32>, tensor<5000xf32>
 }
+
+// A constant condition leaves one branch, also of an If inside of it.
+// CHECK-LABEL: func.func @branch
+func.func @branch(%x: tensor<4xf32>, %c: tensor<i1>) -> (tensor<4xf32>, tensor<?xf32>) {
+  // CHECK-NEXT: %[[E:.*]] = onnx.node "Exp"(%arg0)
+  // CHECK-NEXT: %[[F:.*]] = onnx.node "If"(%arg1)
+  // CHECK: return %[[E]], %[[F]]
+  %true = onnx.constant dense<true> : tensor<i1>
+  %0 = onnx.node "If"(%true) {version = 16 : i64} : (tensor<i1>) -> tensor<4xf32> {
+    onnx.yield %x : tensor<4xf32>
+  }, {
+    %false = onnx.constant dense<false> : tensor<1xi1>
+    %1 = onnx.node "If"(%false) {version = 16 : i64} : (tensor<1xi1>) -> tensor<4xf32> {
+      %2 = onnx.node "Exp"(%x) {version = 13 : i64} : (tensor<4xf32>) -> tensor<4xf32>
+      onnx.yield %2 : tensor<4xf32>
+    }, {
+      onnx.yield %x : tensor<4xf32>
+    }
+    onnx.yield %1 : tensor<4xf32>
+  }
+  %3 = onnx.node "If"(%c) {version = 16 : i64} : (tensor<i1>) -> tensor<?xf32> {
+    onnx.yield %0 : tensor<4xf32>
+  }, {
+    onnx.yield %x : tensor<4xf32>
+  }
+  return %0, %3 : tensor<4xf32>, tensor<?xf32>
+}

@@ -6,7 +6,8 @@
 //--- layers.mlir
 // Two layers of two segments each. The second result leaves the function and
 // does not keep the stream from being cut; the mask becomes an argument, the
-// shape and the weights are copied into the layers.
+// shape and the weights are copied into the layers. Biases of a few elements are
+// constants, and may differ.
 
 // CHECK-LABEL: func.func @main
 // CHECK: %[[M:.*]] = onnx.node "Cos"(%arg1)
@@ -25,33 +26,40 @@
 
 // CHECK-LABEL: func.func private @layer_1
 // CHECK: qmodel.load @w1
+// CHECK: qmodel.decompress_24
 // CHECK: qmodel.linear "1/a"
 // CHECK: qmodel.linear "1/b"
 
 qmodel.weight @table : tensor<4x4xf32> = dense<1.0> : tensor<4x4xf32>
-qmodel.weight @w0 : tensor<4x4xf32> = dense<1.0> : tensor<4x4xf32>
-qmodel.weight @w1 : tensor<4x4xf32> = dense<1.0> : tensor<4x4xf32>
+qmodel.weight @w0 : tensor<4x2xf32> = dense<1.0> : tensor<4x2xf32>
+qmodel.weight @w1 : tensor<4x2xf32> = dense<1.0> : tensor<4x2xf32>
+qmodel.weight @positions : tensor<4x2xui2> = dense<[[0, 1], [1, 2], [2, 3], [0, 3]]> : tensor<4x2xui2>
 qmodel.weight @h : tensor<4x4xf32> = dense<1.0> : tensor<4x4xf32>
 func.func @main(%ids: tensor<?xi64> {qmodel.dims = ["n"]}, %angles: tensor<?x4xf32> {qmodel.dims = ["n", "4"]})
     -> (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) {
   %mask = onnx.node "Cos"(%angles) {version = 16 : i64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
   %shape = qmodel.dim_tensor ["n", "4"] : tensor<2xi64>
   %t = qmodel.load @table : tensor<4x4xf32>
+  %v = qmodel.load @w0 : tensor<4x2xf32>
+  %p = qmodel.load @positions : tensor<4x2xui2>
   %x0 = qmodel.embedding "embed" %t, %ids : (tensor<4x4xf32>, tensor<?xi64>) -> tensor<?x4xf32>
-  %w0 = qmodel.load @w0 : tensor<4x4xf32>
+  %w0 = qmodel.decompress_24 %v, %p : (tensor<4x2xf32>, tensor<4x2xui2>) -> tensor<4x4xf32>
   %a0 = qmodel.linear "0/a" %x0, %w0 : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
   %r0 = onnx.node "Reshape"(%a0, %shape) {version = 16 : i64} : (tensor<?x4xf32>, tensor<2xi64>) -> tensor<?x4xf32>
   %m0 = qmodel.multiply %r0, %mask : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   %x1 = qmodel.add %x0, %m0 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
-  %b0 = qmodel.linear "0/b" %x1, %w0 : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %bias0 = onnx.constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<4xf32>
+  %b0 = qmodel.linear "0/b" %x1, %w0 bias %bias0 : (tensor<?x4xf32>, tensor<4x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
   %c0 = qmodel.activation silu %b0 : (tensor<?x4xf32>) -> tensor<?x4xf32>
   %x2 = qmodel.add %x1, %c0 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
-  %w1 = qmodel.load @w1 : tensor<4x4xf32>
+  %v1 = qmodel.load @w1 : tensor<4x2xf32>
+  %w1 = qmodel.decompress_24 %v1, %p : (tensor<4x2xf32>, tensor<4x2xui2>) -> tensor<4x4xf32>
   %a1 = qmodel.linear "1/a" %x2, %w1 : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
   %r1 = onnx.node "Reshape"(%a1, %shape) {version = 16 : i64} : (tensor<?x4xf32>, tensor<2xi64>) -> tensor<?x4xf32>
   %m1 = qmodel.multiply %r1, %mask : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   %x3 = qmodel.add %x2, %m1 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
-  %b1 = qmodel.linear "1/b" %x3, %w1 : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %bias1 = onnx.constant dense<[5.0, 6.0, 7.0, 8.0]> : tensor<4xf32>
+  %b1 = qmodel.linear "1/b" %x3, %w1 bias %bias1 : (tensor<?x4xf32>, tensor<4x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
   %c1 = qmodel.activation silu %b1 : (tensor<?x4xf32>) -> tensor<?x4xf32>
   %x4 = qmodel.add %x3, %c1 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   %h = qmodel.load @h : tensor<4x4xf32>

@@ -456,6 +456,20 @@ func.func @refused_weak_padding(%q: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4"
   return %y : tensor<?x4x?x8xf32>
 }
 
+// qmodel.attention has no float64.
+// CHECK-LABEL: func.func @refused_float64
+func.func @refused_float64(%q: tensor<?x4x?x8xf64>, %kt: tensor<?x4x8x?xf64>, %v: tensor<?x4x?x8xf64>) -> tensor<?x4x?x8xf64> {
+  // CHECK-NOT: qmodel.attention
+  // REMARK: expects floats of at most 32 bits, got 'f64'
+  %s = onnx.node "MatMul"(%q, %kt) {version = 16 : i64}
+    : (tensor<?x4x?x8xf64>, tensor<?x4x8x?xf64>) -> tensor<?x4x?x?xf64>
+  %p = onnx.node "Softmax"(%s) attributes {axis = -1 : i64} {version = 16 : i64}
+    : (tensor<?x4x?x?xf64>) -> tensor<?x4x?x?xf64>
+  %y = onnx.node "MatMul"(%p, %v) {version = 16 : i64}
+    : (tensor<?x4x?x?xf64>, tensor<?x4x?x8xf64>) -> tensor<?x4x?x8xf64>
+  return %y : tensor<?x4x?x8xf64>
+}
+
 // Batch and heads are one dimension in both products.
 // CHECK-LABEL: func.func @merged_heads
 func.func @merged_heads(%q: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "s", "8"]}, %kt: tensor<?x4x8x?xf32> {qmodel.dims = ["b", "4", "8", "s"]}, %v: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "s", "8"]})
@@ -476,28 +490,5 @@ func.func @merged_heads(%q: tensor<?x4x?x8xf32> {qmodel.dims = ["b", "4", "s", "
   %v3 = onnx.node "Reshape"(%v, %rows) {version = 16 : i64} : (tensor<?x4x?x8xf32>, tensor<3xi64>) -> tensor<?x?x8xf32>
   %y3 = onnx.node "MatMul"(%p3, %v3) {version = 16 : i64} : (tensor<?x?x?xf32>, tensor<?x?x8xf32>) -> tensor<?x?x8xf32>
   %y = onnx.node "Reshape"(%y3, %back) {version = 16 : i64} : (tensor<?x?x8xf32>, tensor<4xi64>) -> tensor<?x4x?x8xf32>
-  return %y : tensor<?x4x?x8xf32>
-}
-
-// ONNX's operator: heads in the width, the past inside, a mask of keys.
-// CHECK-LABEL: func.func @operator
-func.func @operator(%q: tensor<?x?x32xf32> {qmodel.dims = ["b", "s", "32"]}, %k: tensor<?x?x16xf32> {qmodel.dims = ["b", "s", "16"]}, %v: tensor<?x?x16xf32> {qmodel.dims = ["b", "s", "16"]}, %m: tensor<?x1x1x?xi1> {qmodel.dims = ["b", "1", "1", "p + s"]}, %pk: tensor<?x2x?x8xf32> {qmodel.dims = ["b", "2", "p", "8"]}, %pv: tensor<?x2x?x8xf32> {qmodel.dims = ["b", "2", "p", "8"]})
-    -> (tensor<?x?x32xf32>, tensor<?x2x?x8xf32>, tensor<?x2x?x8xf32>) {
-  // CHECK: %[[M:.*]] = onnx.node "Squeeze"(%arg3
-  // CHECK: %[[K:.*]] = onnx.node "Concat"(%arg4, %{{.*}})
-  // CHECK: %[[V:.*]] = onnx.node "Concat"(%arg5, %{{.*}})
-  // CHECK: qmodel.attention %{{.*}}, %[[K]], %[[V]] key_mask %[[M]] causal scale 5.0{{.*}}e-01 mask_value 0xFFF0000000000000
-  // CHECK: return %{{.*}}, %[[K]], %[[V]]
-  %y, %nk, %nv = onnx.node "Attention"(%q, %k, %v, %m, %pk, %pv) attributes {is_causal = 1 : i64, kv_num_heads = 2 : i64, q_num_heads = 4 : i64, scale = 0.5 : f32} {version = 23 : i64}
-    : (tensor<?x?x32xf32>, tensor<?x?x16xf32>, tensor<?x?x16xf32>, tensor<?x1x1x?xi1>, tensor<?x2x?x8xf32>, tensor<?x2x?x8xf32>) -> (tensor<?x?x32xf32>, tensor<?x2x?x8xf32>, tensor<?x2x?x8xf32>)
-  return %y, %nk, %nv : tensor<?x?x32xf32>, tensor<?x2x?x8xf32>, tensor<?x2x?x8xf32>
-}
-
-// A soft cap is not in qmodel.attention.
-// CHECK-LABEL: func.func @refused_operator_softcap
-func.func @refused_operator_softcap(%q: tensor<?x4x?x8xf32>, %k: tensor<?x4x?x8xf32>, %v: tensor<?x4x?x8xf32>) -> tensor<?x4x?x8xf32> {
-  // CHECK: onnx.node "Attention"
-  %y = onnx.node "Attention"(%q, %k, %v) attributes {softcap = 30.0 : f32} {version = 23 : i64}
-    : (tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>, tensor<?x4x?x8xf32>) -> tensor<?x4x?x8xf32>
   return %y : tensor<?x4x?x8xf32>
 }

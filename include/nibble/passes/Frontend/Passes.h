@@ -23,7 +23,14 @@
 
 namespace mlir {
 class OpPassManager;
+namespace func {
+class FuncOp;
+} // namespace func
 } // namespace mlir
+
+namespace nibble {
+class Tensor;
+} // namespace nibble
 
 namespace nibble::frontend {
 
@@ -31,21 +38,37 @@ namespace nibble::frontend {
 #include "nibble/passes/Frontend/Passes.h.inc"
 
 /// onnx -> qmodel. In this order:
-///  1. onnx-fold-shapes, cse: what follows reads shapes, and equal values are
+///  1. onnx-canonicalize: the rest knows one spelling of an operator;
+///  2. onnx-fold-shapes, cse: what follows reads shapes, and equal values are
 ///     one value;
-///  2. onnx-fold-weights: what is computed from weights is a weight to the rest;
-///  3. onnx-raise-norm before onnx-raise-linear: Skip norms leave sums with a
+///  3. onnx-raise-quantized before onnx-fold-weights, which would compute
+///     floats from codes; onnx-raise-fused, which leaves products with weights
+///     and arithmetic on them;
+///  4. onnx-fold-weights: what is computed from weights is a weight to the rest;
+///     onnx-split-stacks, so that the matrices of a stack are weights too;
+///  5. onnx-raise-norm before onnx-raise-linear: Skip norms leave sums with a
 ///     bias, which linear takes;
-///  4. onnx-raise-rope, onnx-raise-attention: whole subgraphs, while their
+///  6. onnx-raise-rope, onnx-raise-attention: whole subgraphs, while their
 ///     sums and products are still ONNX's;
-///  5. onnx-fold-shapes again: a mask can hide the shape of the scores, and with
+///  7. onnx-fold-shapes again: a mask can hide the shape of the scores, and with
 ///     it all shapes below;
-///  6. onnx-raise-elementwise: the sums and products that are left;
-///  7. cse, qmodel-outline-layers.
+///  8. onnx-raise-elementwise: the sums and products that are left;
+///  9. onnx-decompose: what no pattern took and no kernel computes; it leaves
+///     shapes to fold;
+/// 10. qmodel-widen-floats after all patterns: a constant such as 0.044715 is as
+///     precise as its type says, and the lowest float16 is known by its type;
+/// 11. cse, qmodel-outline-layers.
 void buildFrontendPipeline(mlir::OpPassManager &manager);
 
 /// Makes the passes, and the pipeline as `nibble-frontend`, known by name.
 void registerFrontendPasses();
+
+/// Makes the input `name` of an entry point the constant `value`: it leaves the
+/// signature, and dimension symbols that its size settles become numbers. An
+/// error if there is no such input or the value does not fit its type. The pass
+/// onnx-fix-inputs does this with values from files.
+llvm::LogicalResult fixInput(mlir::func::FuncOp function, llvm::StringRef name,
+                             const Tensor &value);
 
 /// What the frontend found in a module.
 struct FrontendSummary {

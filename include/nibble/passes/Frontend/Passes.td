@@ -17,6 +17,70 @@ class Frontend_Pass<string argument>
                            "::nibble::qmodel::QModelDialect"];
 }
 
+def FixInputs : Frontend_Pass<"onnx-fix-inputs"> {
+  let summary = "make inputs of the model constants";
+  let description = [{
+    Each input of `@main` that is named in `values` leaves the signature, and
+    what the file holds takes its place. That is for inputs that say a shape,
+    axes or a mode, of which nothing is known when the model is compiled: a
+    result whose shape they decide does not compile otherwise. Dimension symbols
+    that the size of the value settles become numbers everywhere.
+
+    ```mlir
+    func.func @main(%x: tensor<?x4xf32>, %to: tensor<2xi64> {onnx.name = "to"})
+    // becomes, with values=to=to.npy
+    func.func @main(%x: tensor<?x4xf32>)
+      %to = onnx.constant dense<[2, -1]> : tensor<2xi64>
+    ```
+
+    It fails if there is no such input, or the array has another element type,
+    rank or size.
+  }];
+  let options = [
+    ListOption<"values", "values", "std::string",
+               "NAME=FILE.npy, one for each input to fix">
+  ];
+}
+
+def Canonicalize : Frontend_Pass<"onnx-canonicalize"> {
+  let summary = "give each ONNX operator one spelling";
+  let description = [{
+    CastLike becomes Cast, SwiGLU a Swish and a Mul. Softmax, LogSoftmax and
+    Hardmax of opsets before 13, which took the axis and all after it as one,
+    become those of opset 13, between Flatten and Reshape where more than the
+    last dimension is meant.
+
+    ```mlir
+    %y = onnx.node "CastLike"(%x, %like) {version = 19 : i64} : ...
+    // becomes
+    %y = onnx.node "Cast"(%x) {version = 19 : i64} : ...
+    ```
+  }];
+}
+
+def Decompose : Frontend_Pass<"onnx-decompose"> {
+  let summary = "replace operators without a kernel by what they are made of";
+  let description = [{
+    GroupNormalization, InstanceNormalization, BatchNormalization,
+    LpNormalization, MeanVarianceNormalization, Hardmax, MatMulInteger,
+    QLinearMatMul and DynamicQuantizeLinear become reductions, products and
+    arithmetic, as ONNX defines them. LayerNormalization stays, but a use of its
+    mean or deviation becomes a reduction.
+
+    ```mlir
+    %y = onnx.node "MatMulInteger"(%a, %b, %zero) {version = 10 : i64} : ...
+    // becomes
+    %0 = onnx.node "Cast"(%a) ...
+    %1 = onnx.node "Cast"(%zero) ...
+    %2 = onnx.node "Sub"(%0, %1) ...
+    %3 = onnx.node "Cast"(%b) ...
+    %y = onnx.node "MatMul"(%2, %3) ...
+    ```
+
+    BatchNormalization in training and QLinearMatMul of floats stay.
+  }];
+}
+
 def FoldShapes : Frontend_Pass<"onnx-fold-shapes"> {
   let summary = "replace shape arithmetic by what it computes";
   let description = [{
@@ -26,7 +90,8 @@ def FoldShapes : Frontend_Pass<"onnx-fold-shapes"> {
     now known. Nodes that do nothing (Identity, Dropout, Cast to the same type,
     Reshape, Expand, Transpose, Slice to the same shape) go away, and nodes
     whose operands are all small constants are computed, so that a constant
-    looks the same whether it was a node, an initializer or arithmetic.
+    looks the same whether it was a node, an initializer or arithmetic. An If
+    whose condition is constant becomes the branch that it takes.
 
     ```mlir
     %s = onnx.node "Shape"(%x) {version = 16 : i64}
@@ -40,12 +105,70 @@ def FoldShapes : Frontend_Pass<"onnx-fold-shapes"> {
   }];
 }
 
+def RaiseQuantized : Frontend_Pass<"onnx-raise-quantized"> {
+  let summary = "keep weights that arrive quantized";
+  let description = [{
+    A weight that the model stores as codes becomes `qmodel.dequantize` of these
+    codes; nothing is computed, and the codes stay where they are in the model's
+    file, under another type. DequantizeLinear is taken in its three forms (per
+    tensor, per axis, in blocks) where MatMul, Gemm or Gather of rows use it,
+    maybe behind a Transpose; MatMulNBits becomes `qmodel.linear`, and
+    GatherBlockQuantized `qmodel.embedding`.
+
+    ```mlir
+    %b = qmodel.load @q : tensor<64x2x16xui8>
+    %s = qmodel.load @s : tensor<64x2xf32>
+    %y = onnx.node "MatMulNBits"(%x, %b, %s)
+      attributes {N = 64, K = 64, bits = 4, block_size = 32} ...
+    // becomes
+    %b = qmodel.load @q.codes : tensor<64x64xui4>
+    %eight = onnx.constant dense<8> : tensor<1x1xui4>
+    %w = qmodel.dequantize %b, %s zeros %eight group 32 : ...
+    %y = qmodel.linear "q" %x, %w : ...
+    ```
+
+    Codes of 2 to 8 bits; scales of any float type and any sign. Zero points that
+    are floats, inputs in another order than their groups, and prepacked weights
+    stay as they are.
+  }];
+}
+
+def RaiseFused : Frontend_Pass<"onnx-raise-fused"> {
+  let summary = "take fused operators apart";
+  let description = [{
+    Operators that are several ops in one: Attention and RotaryEmbedding of ONNX;
+    GroupQueryAttention, MultiHeadAttention, Attention, RotaryEmbedding,
+    EmbedLayerNormalization and FusedMatMul of ONNX Runtime. What has a model op
+    becomes one (`qmodel.attention`, `qmodel.rope`, `qmodel.append`), the rest
+    nodes of ONNX that later passes know.
+
+    GroupQueryAttention keeps a length per sequence: new tokens are appended
+    behind the valid ones of the cache, positions are counted from there, and
+    keys behind them are hidden. A prompt, where `total_sequence_length` is the
+    number of new tokens, is padded at the end and counts from the front.
+
+    ```mlir
+    %y, %k1, %v1 = onnx.node "GroupQueryAttention"(%q, %k, %v, %pastK, %pastV,
+      %seqlens, %total, %cos, %sin) attributes {do_rotary = 1, ...} ...
+    // becomes
+    %q1 = qmodel.rope %q0, %cos1, %sin1 : ...
+    %k1 = qmodel.append %pastK, %k0 lengths %lengths total %room : ...
+    %y1 = qmodel.attention %q1, %k1, %v1 lengths %lengths causal
+      scale 0.35 mask_value 0xFFF0000000000000 : ...
+    ```
+
+    A row with nothing to see gives zeros. Windows without a causal mask, head
+    sinks and quantized caches stay as they are.
+  }];
+}
+
 def FoldWeights : Frontend_Pass<"onnx-fold-weights"> {
   let summary = "compute what depends on weights alone";
   let description = [{
     A node whose operands are all weights or constants is computed, and its
     results become weights: a Cast from half precision, `1 + w` for the gain of
-    a norm, DequantizeLinear, Split of a fused matrix.
+    a norm, DequantizeLinear of what is not the weight of a layer, Split of a
+    fused matrix.
 
     ```mlir
     %w = qmodel.load @gain : tensor<64xf32>
@@ -56,6 +179,28 @@ def FoldWeights : Frontend_Pass<"onnx-fold-weights"> {
 
     Transposes stay, because a permuted load moves no bytes, and so do nodes
     whose results have more elements than their operands.
+  }];
+}
+
+def SplitStacks : Frontend_Pass<"onnx-split-stacks"> {
+  let summary = "one product for each matrix of a stack of weights";
+  let description = [{
+    MatMul with a weight of rank 3, [E, in, out], as a mixture of experts has
+    it, becomes E MatMuls with weights of rank 2, so that each expert is a layer
+    to quantize. The new weights are ranges of the same file. An operand that
+    was expanded to E equal copies is read by all; else each product takes its
+    slice.
+
+    ```mlir
+    %y = onnx.node "MatMul"(%x, %w) {version = 17 : i64}
+      : (tensor<2x?x4xf32>, tensor<2x4x8xf32>) -> tensor<2x?x8xf32>
+    // becomes
+    %y0 = onnx.node "MatMul"(%x0, %w0) ... -> tensor<?x8xf32>
+    %y1 = onnx.node "MatMul"(%x1, %w1) ... -> tensor<?x8xf32>
+    %y = onnx.node "Concat"(%y0u, %y1u) attributes {axis = 0 : i64} ...
+    ```
+
+    Stacks that are computed, or of a higher rank, stay as they are.
   }];
 }
 
@@ -114,7 +259,6 @@ def RaiseRope : Frontend_Pass<"onnx-raise-rope"> {
     or of its first part; or the same by halves, `Concat(a * cos - b * sin, b *
     cos + a * sin)`. `cos` and `sin` are taken before they were given a dimension
     for the heads; where that is the third one, x is transposed around the rope.
-    The RotaryEmbedding operators of ONNX and of ONNX Runtime are taken too.
 
     ```mlir
     %h = onnx.node "Concat"(%negated, %first) attributes {axis = -1} ...
@@ -152,12 +296,10 @@ def RaiseAttention : Frontend_Pass<"onnx-raise-attention"> {
       scale 0.35 mask_value -1.0e9 : ...
     ```
 
-    Masks that are cut from a stored triangle are read too. The Attention
-    operator of ONNX becomes the same op, unless it has a soft cap, windows or
-    lengths.
+    Masks that are cut from a stored triangle are read too.
 
     A row with nothing to see gives zeros where the mask is infinite (ONNX gives
-    NaN). The attention operators of ONNX Runtime stay as they are.
+    NaN).
   }];
 }
 
@@ -178,6 +320,33 @@ def RaiseElementwise : Frontend_Pass<"onnx-raise-elementwise"> {
     ```
 
     Broadcasting sums and products stay as they are.
+  }];
+}
+
+def WidenFloats : Frontend_Pass<"qmodel-widen-floats"> {
+  let summary = "compute float16 and bfloat16 models in float32";
+  let description = [{
+    Every float16 and bfloat16 tensor of a function becomes float32, and casts
+    between float types go away. Arguments and results keep their types, with a
+    Cast each; so do nodes of an unknown operator. Weights of linears, tables of
+    embeddings and scales of quantized weights stay as they are stored, other
+    weights become float32.
+
+    ```mlir
+    func.func @main(%x: tensor<?x4xf16>) -> tensor<?x8xf16> {
+      %w = qmodel.load @w : tensor<8x4xf16>
+      %y = qmodel.linear "up" %x, %w
+        : (tensor<?x4xf16>, tensor<8x4xf16>) -> tensor<?x8xf16>
+    // becomes
+      %0 = onnx.node "Cast"(%x) attributes {to = 1 : i64} ...
+      %w = qmodel.load @w : tensor<8x4xf16>
+      %1 = qmodel.linear "up" %0, %w
+        : (tensor<?x4xf32>, tensor<8x4xf16>) -> tensor<?x8xf32>
+      %y = onnx.node "Cast"(%1) attributes {to = 10 : i64} ...
+    ```
+
+    No value loses precision. The lowest and the largest number of a narrow type
+    become those of float32: in a mask or a clamp they say "as far as it goes".
   }];
 }
 
