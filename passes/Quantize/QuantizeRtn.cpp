@@ -5,13 +5,15 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// weight -> dequantize(codes, scales, zeros), one tensor at a time. The
-// arithmetic is Numerics/RoundToNearest; this pass finds the weights, reads the
-// plan and rewrites the IR. It does not choose schemes and uses no data.
+// weight -> dequantize(codes, scales, zeros), one tensor at a time; with a
+// second level the scales are a dequantize themselves. The arithmetic is
+// Numerics/RoundToNearest; this pass finds the weights, reads the plan and
+// rewrites the IR. It does not choose schemes and uses no data.
 //
 //===----------------------------------------------------------------------===//
 
 #include "nibble/passes/Quantize/Passes.h"
+#include "nibble/passes/Quantize/QuantizedWeights.h"
 #include "nibble/passes/Quantize/Summary.h"
 
 #include "nibble/Numerics/RoundToNearest.h"
@@ -32,31 +34,16 @@ using namespace nibble::qmodel;
 
 namespace {
 
-/// The three weights that a quantized matrix is made of.
-struct QuantizedSymbols {
-  WeightOp codes, scales, zeros; ///< zeros is null without zero points
-};
-
 struct QuantizeRtn : nibble::impl::QuantizeRtnBase<QuantizeRtn> {
   using QuantizeRtnBase::QuantizeRtnBase;
 
   void runOnOperation() override {
     cache.clear();
-    SmallVector<std::pair<QuantizableOpInterface, SchemeAttr>> planned;
-    bool anyPlan = false;
-    getOperation().walk([&](QuantizableOpInterface layer) {
-      Attribute plan = layer.getPlanAttribute();
-      anyPlan |= static_cast<bool>(plan);
-      bool done = layer.getWeightOperand().get().getDefiningOp<DequantizeOp>();
-      if (auto scheme = dyn_cast_or_null<PlanAttr>(plan); scheme && !done)
-        planned.push_back({layer, scheme.getWeight()});
-    });
-    if (!anyPlan) {
-      getOperation()->emitError(
-          "expects a plan, got none; run qmodel-plan first");
+    FailureOr<SmallVector<PlannedLayer, 0>> planned =
+        plannedLayers(getOperation());
+    if (failed(planned))
       return signalPassFailure();
-    }
-    for (auto [layer, scheme] : planned)
+    for (auto [layer, scheme] : *planned)
       if (failed(quantize(layer, scheme)))
         return signalPassFailure();
     eraseUnusedWeights(getOperation());
@@ -72,28 +59,16 @@ struct QuantizeRtn : nibble::impl::QuantizeRtnBase<QuantizeRtn> {
 
 private:
   LogicalResult quantize(QuantizableOpInterface layer, SchemeAttr scheme) {
-    OpOperand &operand = layer.getWeightOperand();
-    auto load = operand.get().getDefiningOp<LoadOp>();
-    if (!load)
-      return layer->emitOpError(
-          "expects a constant weight to quantize, got a computed one; exclude "
-          "this layer from the plan");
-    FailureOr<QuantizedSymbols> symbols = symbolsFor(load, scheme);
+    FailureOr<LoadOp> load = weightLoad(layer);
+    if (failed(load))
+      return failure();
+    FailureOr<QuantizedSymbols> symbols = symbolsFor(*load, scheme);
     if (failed(symbols))
       return failure();
     OpBuilder builder(layer);
-    Location loc = layer->getLoc();
-    auto loadOf = [&](WeightOp weight) -> Value {
-      return LoadOp::create(builder, loc, weight.getType(),
-                            FlatSymbolRefAttr::get(weight.getSymNameAttr()),
-                            DenseI64ArrayAttr());
-    };
-    Value codes = loadOf(symbols->codes), scales = loadOf(symbols->scales);
-    Value zeros = symbols->zeros ? loadOf(symbols->zeros) : Value();
-    operand.set(DequantizeOp::create(
-        builder, loc, operand.get().getType(), codes, scales, zeros,
-        builder.getI64IntegerAttr(scheme.getGroup()),
-        builder.getI64IntegerAttr(scheme.getRows()), scheme));
+    OpOperand &operand = layer.getWeightOperand();
+    operand.set(dequantized(builder, layer->getLoc(), scheme, *symbols,
+                            operand.get().getType()));
     return success();
   }
 
@@ -111,25 +86,14 @@ private:
     FailureOr<Tensor> weight = loadTensor(load);
     if (failed(weight))
       return failure();
-    Expected<QuantizedMatrix> matrix =
-        quantizeToNearest(*weight, scheme.getGroup(), integerScheme(scheme),
-                          &threadPool(&getContext()));
+    Expected<QuantizedMatrix> matrix = quantizeToNearest(
+        *weight, blockScheme(scheme), &threadPool(&getContext()));
     if (!matrix)
       return load.emitOpError("cannot quantize: ") << matrix.status().message();
-    bool literal = isa<DenseElementsAttr>(weightOf(load).getValue());
-    auto add = [&](StringRef suffix, const Tensor &tensor) {
-      return addWeight(getOperation(), load.getLoc(),
-                       (load.getWeight() + "." + suffix).str(), tensor,
-                       literal);
-    };
-    FailureOr<WeightOp> codes = add("codes", matrix->codes);
-    FailureOr<WeightOp> scales = add("scales", matrix->scales);
-    FailureOr<WeightOp> zeros = matrix->zeros.size() != 0
-                                    ? add("zeros", matrix->zeros)
-                                    : FailureOr<WeightOp>(WeightOp());
-    if (failed(codes) || failed(scales) || failed(zeros))
-      return failure();
-    return cache[key] = QuantizedSymbols{*codes, *scales, *zeros};
+    FailureOr<QuantizedSymbols> symbols = addQuantized(load, *matrix);
+    if (succeeded(symbols))
+      cache[key] = *symbols;
+    return symbols;
   }
 
   llvm::DenseMap<Attribute, QuantizedSymbols> cache;

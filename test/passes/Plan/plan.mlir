@@ -6,6 +6,18 @@
 // RUN: quant-opt %s --qmodel-plan='exclude=up$' | FileCheck %s --check-prefixes=CHECK,EXCLUDE
 // RUN: quant-opt %s --qmodel-plan='include=mlp exclude=up' | FileCheck %s --check-prefixes=CHECK,BOTH
 // RUN: quant-opt %s --qmodel-plan='bits=3 head-bits=8 embedding-bits=4' | FileCheck %s --check-prefixes=CHECK,HEAD
+// RUN: quant-opt %s --qmodel-plan='rows=0 group=0 scales=f16 scale-bits=6 scale-group=4 scale-rows=0 scale-symmetric=true scale-grid=narrow embedding-bits=4' | FileCheck %s --check-prefix=FORMS
+// RUN: quant-opt %s --qmodel-plan='input-bits=8 embedding-bits=4' | FileCheck %s --check-prefix=DYNAMIC
+// RUN: quant-opt %s --qmodel-plan='input-bits=4 input-symmetric=false input-grid=minmax input-group=4' | FileCheck %s --check-prefix=INPUTS
+// RUN: quant-opt %s --qmodel-plan='input-bits=8 input-static=true' | FileCheck %s --check-prefix=STATIC
+
+// Blocks, types and levels of scales; inputs, which embeddings do not have.
+// FORMS: qmodel.embedding "tokens" {{.*}}bits = 4, group = 0, symmetric = false, grid = minmax, rounding = half_even, rows = 0, scales = f16, scale_scheme = <bits = 6, group = 4, symmetric = true, grid = narrow, rounding = half_even, rows = 0>>>}
+// DYNAMIC: qmodel.embedding
+// DYNAMIC-NOT: input
+// DYNAMIC: qmodel.linear "attention/q" {{.*}}>, input = <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even>>}
+// INPUTS: qmodel.linear "attention/q" {{.*}}>, input = <bits = 4, group = 4, symmetric = false, grid = minmax, rounding = half_even>>}
+// STATIC: qmodel.linear "attention/q" {{.*}}>, input = <bits = 8, group = 0, symmetric = true, grid = narrow, rounding = half_even, rows = 0>>}
 
 // A plan replaces what was planned before, and twice is once.
 // RUN: quant-opt %s --qmodel-plan='bits=2 head-bits=2' --qmodel-plan | FileCheck %s --check-prefixes=CHECK,DEFAULT

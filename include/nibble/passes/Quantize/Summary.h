@@ -20,9 +20,11 @@ struct LayerSummary {
   std::string id, kind;
   int64_t out = 0, in = 0;
   bool quantized = false;
-  std::string scheme; ///< "4-bit asymmetric minmax, groups of 32", "float32"
-  std::string reason; ///< why a layer was not quantized
-  /// Codes, scales and zero points as stored, per element of the weight.
+  double sparsity = 0; ///< removed by pattern; zeros that happen do not count
+  std::string scheme;  ///< "4-bit asymmetric minmax, groups of 32", "float32"
+  std::string reason;  ///< why a layer was not quantized
+  /// Codes, scales, zero points and positions of what is kept, as stored, per
+  /// element of the weight [out, in].
   double bitsPerWeight = 32;
 };
 

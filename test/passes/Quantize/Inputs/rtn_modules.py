@@ -111,7 +111,8 @@ def quantize(tool, folder, weight, bits, sym, grid, rounding, group):
     return found
 
 
-# Everything but where the answers come from is the same.
-rtn_oracle.run_tool = quantize
-sys.argv[1:] = ["quant-opt"]
-rtn_oracle.main()
+if __name__ == "__main__":
+    # Everything but where the answers come from is the same.
+    rtn_oracle.run_tool = quantize
+    sys.argv[1:] = ["quant-opt"]
+    rtn_oracle.main()
