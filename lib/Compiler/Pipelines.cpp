@@ -33,10 +33,39 @@ struct RecipeEntry {
   int64_t group; ///< default group size
   bool symmetric;
   const char *grid;
+  /// Bits of the inputs of linears, per token, symmetric on the narrow grid; 0:
+  /// floating point.
+  unsigned inputBits = 0;
+  /// Passes that run on every layer with its calibration inputs, before what
+  /// they leave is rounded to nearest. Where nothing is quantized, one pass
+  /// that chooses layers itself.
+  const char *perLayer = "";
+  /// They compare with the activations of the unquantized model.
+  bool floatStream = false;
 };
 
-const std::vector<RecipeEntry> &table() {
-  static const std::vector<RecipeEntry> entries = {
+/// Recipes of one method at several widths: groups of 32, asymmetric.
+void addWidths(std::vector<RecipeEntry> &entries, const std::string &method,
+               const std::string &what, const char *grid, const char *perLayer,
+               bool floatStream) {
+  for (unsigned bits : {4u, 3u, 2u}) {
+    std::string width = std::to_string(bits);
+    entries.push_back({{"w" + width + "a16-" + method,
+                        width + "-bit weights in groups of 32, asymmetric (" +
+                            grid + " grid), by " + what,
+                        /*needsData=*/true},
+                       bits,
+                       32,
+                       false,
+                       grid,
+                       0,
+                       perLayer,
+                       floatStream});
+  }
+}
+
+std::vector<RecipeEntry> makeTable() {
+  std::vector<RecipeEntry> entries = {
       {{"float32", "nothing quantized"}, 0, 0, false, ""},
       {{"w8a16-rtn", "8-bit weights, one scale per output channel, symmetric "
                      "(minmax grid, codes -128..127), half-even"},
@@ -62,7 +91,73 @@ const std::vector<RecipeEntry> &table() {
        32,
        false,
        "minmax"},
+      {{"w8a8",
+        "8-bit weights, one scale per output channel, and 8-bit inputs, "
+        "one scale per token; both symmetric (narrow grid, codes "
+        "-127..127), half-even"},
+       8,
+       0,
+       true,
+       "narrow",
+       8},
+      {{"w4a8", "4-bit weights in groups of 32, asymmetric (minmax grid), and "
+                "8-bit inputs, one scale per token, symmetric (narrow grid); "
+                "half-even"},
+       4,
+       32,
+       false,
+       "minmax",
+       8},
   };
+  addWidths(entries, "gptq", "GPTQ with act order", "gptq", "qmodel-gptq",
+            /*floatStream=*/false);
+  addWidths(entries, "gptaq",
+            "GPTAQ with act order: GPTQ that compensates for the error of the "
+            "layer's inputs too",
+            "gptq", "qmodel-gptq{gptaq=true}", /*floatStream=*/true);
+  // Rounding inside, so that the next layer is searched with inputs that came
+  // through quantized predecessors.
+  addWidths(entries, "awq", "AWQ, half-even", "minmax",
+            "qmodel-awq,qmodel-fold-channel-scales,qmodel-quantize-rtn",
+            /*floatStream=*/false);
+  addWidths(entries, "awq-gptq", "AWQ, then GPTQ with act order", "gptq",
+            "qmodel-awq,qmodel-fold-channel-scales,qmodel-gptq",
+            /*floatStream=*/false);
+  entries.push_back({{"w8a8-smooth",
+                      "w8a8 with outliers moved from the inputs of norms' "
+                      "readers into their weights, by SmoothQuant",
+                      /*needsData=*/true},
+                     8,
+                     0,
+                     true,
+                     "narrow",
+                     8,
+                     "qmodel-smooth-outliers,qmodel-fold-channel-scales"});
+  entries.push_back({{"w16a16-24",
+                      "two of every four weights, by SparseGPT; nothing "
+                      "quantized",
+                      /*needsData=*/true},
+                     0,
+                     0,
+                     false,
+                     "",
+                     0,
+                     "qmodel-sparsify"});
+  entries.push_back({{"w4a16-24",
+                      "two of every four weights, in 4 bits, one scale per "
+                      "output channel, asymmetric (gptq grid), by SparseGPT",
+                      /*needsData=*/true},
+                     4,
+                     0,
+                     false,
+                     "gptq",
+                     0,
+                     "qmodel-sparsify{quantize=true}"});
+  return entries;
+}
+
+const std::vector<RecipeEntry> &table() {
+  static const std::vector<RecipeEntry> entries = makeTable();
   return entries;
 }
 
@@ -73,6 +168,76 @@ std::string quoted(const std::string &text) {
     if (text.find(quote) == std::string::npos)
       return quote + text + quote;
   return {};
+}
+
+/// The pass that makes inputs constants, with a comma; empty without any.
+nibble::Expected<std::string> fixStage(const std::vector<std::string> &fixed) {
+  std::string values;
+  for (const std::string &text : fixed) {
+    std::string value = quoted(text);
+    if (value.empty())
+      return Status::error("expects NAME=FILE.npy without one of the two kinds "
+                           "of quotes, got '" +
+                           text + "'");
+    values += (values.empty() ? "" : ",") + value;
+  }
+  return values.empty() ? values : "onnx-fix-inputs{values=" + values + "},";
+}
+
+/// The options that choose layers, each after a space. `isNested`: of a pass in
+/// a pipeline that stands in single quotes itself.
+nibble::Expected<std::string> selection(const Recipe &recipe, bool isNested) {
+  std::string options;
+  for (auto [option, text] : {std::pair{" include=", recipe.include},
+                              std::pair{" exclude=", recipe.exclude}}) {
+    if (text.empty())
+      continue;
+    std::string value = quoted(text);
+    if (value.empty() || (isNested && text.find('\'') != std::string::npos))
+      return Status::error(
+          std::string("expects a regular expression without ") +
+          (isNested ? "quotes"
+                    : "one of the two kinds of "
+                      "quotes") +
+          ", got '" + text + "'");
+    options += option + value;
+  }
+  return options;
+}
+
+/// The pass that runs a method on every layer; empty for data-free recipes.
+nibble::Expected<std::string> layerStage(const RecipeEntry &entry,
+                                         const Recipe &recipe) {
+  if (!entry.info.needsData) {
+    if (recipe.data.empty() && recipe.samples == 0)
+      return std::string();
+    return Status::error("expects no --data and --samples for the recipe '" +
+                         recipe.name + "', which needs no calibration");
+  }
+  if (recipe.data.empty())
+    return Status::error("expects calibration data for the recipe '" +
+                         recipe.name +
+                         "'; give token ids [sequences, tokens] with "
+                         "--data=FILE.npy");
+  std::string data = quoted(recipe.data);
+  if (data.empty())
+    return Status::error("expects a file name without one of the two kinds of "
+                         "quotes, got '" +
+                         recipe.data + "'");
+  std::string stage = ",nibble-for-each-layer{data=" + data;
+  if (recipe.samples != 0)
+    stage += " samples=" + std::to_string(recipe.samples);
+  if (entry.floatStream)
+    stage += " float-stream=true";
+  std::string passes = entry.perLayer;
+  if (entry.bits == 0) {
+    nibble::Expected<std::string> chosen = selection(recipe, /*isNested=*/true);
+    if (!chosen)
+      return chosen.status();
+    if (!chosen->empty())
+      passes += "{" + chosen->substr(1) + "}";
+  }
+  return stage + " pipeline='" + passes + "'}";
 }
 
 } // namespace
@@ -98,7 +263,10 @@ nibble::Expected<std::string> nibble::recipePipeline(const Recipe &recipe) {
   if (!entry)
     return Status::error("expects a recipe of " + names + "; got '" +
                          recipe.name + "'");
-  std::string stages = "nibble-frontend";
+  Expected<std::string> fix = fixStage(recipe.fixed);
+  if (!fix)
+    return fix.status();
+  std::string stages = *fix + "nibble-frontend";
   if (entry->bits != 0) {
     int64_t group = recipe.groupSize < 0 ? entry->group : recipe.groupSize;
     stages +=
@@ -106,24 +274,37 @@ nibble::Expected<std::string> nibble::recipePipeline(const Recipe &recipe) {
                       "rounding=half_even head-bits={4} embedding-bits={5}",
                       entry->bits, group, entry->symmetric ? "true" : "false",
                       entry->grid, recipe.headBits, recipe.embeddingBits);
-    for (auto [option, text] : {std::pair{" include=", recipe.include},
-                                std::pair{" exclude=", recipe.exclude}}) {
-      if (text.empty())
-        continue;
-      std::string value = quoted(text);
-      if (value.empty())
-        return Status::error("expects a regular expression without one of the "
-                             "two kinds of quotes, got '" +
-                             text + "'");
-      stages += option + value;
-    }
-    stages += "},qmodel-quantize-rtn";
+    if (recipe.scales != "f32")
+      stages += " scales=" + recipe.scales;
+    if (entry->inputBits != 0)
+      stages += llvm::formatv(" input-bits={0}", entry->inputBits);
+    Expected<std::string> chosen = selection(recipe, /*isNested=*/false);
+    if (!chosen)
+      return chosen.status();
+    stages += *chosen + "}";
+    Expected<std::string> layers = layerStage(*entry, recipe);
+    if (!layers)
+      return layers.status();
+    stages += *layers + ",qmodel-quantize-rtn";
+    if (entry->inputBits != 0)
+      stages += ",qmodel-quantize-inputs";
+  } else if (recipe.headBits || recipe.embeddingBits || recipe.groupSize >= 0 ||
+             recipe.scales != "f32") {
+    return Status::error("expects a quantizing recipe with --group-size, "
+                         "--scales, --quantize-head or --quantize-embedding, "
+                         "got '" +
+                         recipe.name +
+                         "'; add --recipe=w4a16-rtn, for instance");
+  } else if (entry->info.needsData) {
+    Expected<std::string> layers = layerStage(*entry, recipe);
+    if (!layers)
+      return layers.status();
+    stages += *layers;
   } else if (!recipe.include.empty() || !recipe.exclude.empty() ||
-             recipe.headBits || recipe.embeddingBits || recipe.groupSize >= 0) {
+             !recipe.data.empty()) {
     return Status::error(
-        "expects a quantizing recipe with --include, --exclude, --group-size, "
-        "--quantize-head or --quantize-embedding, got 'float32'; add "
-        "--recipe=w4a16-rtn, for instance");
+        "expects a recipe that changes weights with --include, --exclude or "
+        "--data, got 'float32'; add --recipe=w4a16-rtn, for instance");
   }
   return "builtin.module(" + stages + ",nibble-lower)";
 }

@@ -13,11 +13,14 @@
 #include "nibble/dialects/Onnx/Onnx.h"
 #include "nibble/dialects/QKernel/QKernel.h"
 #include "nibble/dialects/QModel/QModel.h"
+#include "nibble/passes/Calibrate/Passes.h"
 #include "nibble/passes/Frontend/Passes.h"
 #include "nibble/passes/Lower/Passes.h"
 #include "nibble/passes/Pack/Passes.h"
 #include "nibble/passes/Plan/Passes.h"
 #include "nibble/passes/Quantize/Passes.h"
+#include "nibble/passes/Smooth/Passes.h"
+#include "nibble/passes/Sparsify/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -34,6 +37,9 @@ void nibble::registerAllDialects(mlir::DialectRegistry &registry) {
 void nibble::registerAllPasses() {
   frontend::registerFrontendPasses();
   registerNibblePlanPasses();
+  registerNibbleCalibratePasses();
+  registerNibbleSparsifyPasses();
+  registerNibbleSmoothPasses();
   registerNibbleQuantizePasses();
   registerNibblePackPasses();
   registerNibbleLowerPasses();

@@ -8,6 +8,7 @@
 #include "nibble/Compiler/Session.h"
 
 #include "nibble/Compiler/Register.h"
+#include "nibble/Compiler/VerifyStages.h"
 #include "nibble/Support/Dims.h"
 #include "nibble/Support/WeightStore.h"
 #include "nibble/dialects/QModel/RebaseWeights.h"
@@ -128,7 +129,8 @@ void CompilerSession::relocateWeights(ModuleOp module,
 }
 
 LogicalResult CompilerSession::run(ModuleOp module, const std::string &pipeline,
-                                   CompileReport *report) {
+                                   CompileReport *report,
+                                   StageVerifier *verifier) {
   std::string problems;
   llvm::raw_string_ostream stream(problems);
   FailureOr<OpPassManager> parsed = parsePassPipeline(pipeline, stream);
@@ -137,6 +139,8 @@ LogicalResult CompilerSession::run(ModuleOp module, const std::string &pipeline,
            << "cannot read the pipeline '" << pipeline << "': " << problems;
   PassManager manager(context(), parsed->getOpAnchorName());
   static_cast<OpPassManager &>(manager) = std::move(*parsed);
+  if (verifier)
+    verifier->attach(manager);
   if (report)
     manager.addInstrumentation(std::make_unique<ReportObserver>(*report));
   return manager.run(module);

@@ -14,6 +14,8 @@
 #include "nibble/Compiler/Pipelines.h"
 #include "nibble/Compiler/Register.h"
 #include "nibble/Compiler/Session.h"
+#include "nibble/Compiler/VerifyStages.h"
+#include "nibble/Support/FailureHandlers.h"
 #include "nibble/Support/Threads.h"
 #include "nibble/Support/WeightStore.h"
 #include "nibble/Tokenizer/Tokenizer.h"
@@ -41,6 +43,7 @@ struct Options {
   std::string input, output, tokenizer, report;
   std::vector<std::string> dims, targets{"x86-64-v3"};
   Recipe recipe;
+  VerifyOptions verify;
   Emit emit = Emit::Bundle;
   bool printPipeline = false, quiet = false;
   unsigned threads = 0;
@@ -93,6 +96,7 @@ std::string reportJson(const Options &options, const std::string &pipeline,
                                 {"out", layer.out},
                                 {"in", layer.in},
                                 {"quantized", layer.quantized},
+                                {"sparsity", layer.sparsity},
                                 {"scheme", layer.scheme},
                                 {"reason", layer.reason},
                                 {"bits_per_weight", layer.bitsPerWeight}});
@@ -109,6 +113,16 @@ void declare(CLI::App &app, Options &options) {
   app.add_option("--dim", options.dims,
                  "bounds of a dimension, NAME=MIN..MAX or NAME=N; repeat")
       ->allow_extra_args(false);
+  app.add_option("--fix", options.recipe.fixed,
+                 "make an input a constant of the bundle, NAME=FILE.npy; "
+                 "repeat")
+      ->allow_extra_args(false);
+  app.add_option("--data", options.recipe.data,
+                 "calibration data for recipes that need it: .npy of token ids "
+                 "[sequences, tokens] or .npz with an array per input");
+  app.add_option("--samples", options.recipe.samples,
+                 "rows of the data to use; 0: all")
+      ->capture_default_str();
   app.add_option("--target", options.targets,
                  "instruction sets, separated by commas")
       ->delimiter(',')
@@ -116,6 +130,10 @@ void declare(CLI::App &app, Options &options) {
   app.add_option("--group-size", options.recipe.groupSize,
                  "inputs per scale; 0: one scale per output channel")
       ->check(CLI::NonNegativeNumber);
+  app.add_option("--scales", options.recipe.scales,
+                 "type of the scales of weights: f32, f16 or bf16")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+      ->capture_default_str();
   app.add_option(
       "--include", options.recipe.include,
       "quantize only layers whose id matches this regular expression");
@@ -143,6 +161,19 @@ void declare(CLI::App &app, Options &options) {
                       .description(""));
   app.add_option("--report", options.report,
                  "JSON file: every layer, its scheme and bits");
+  CLI::Option *probes = app.add_option(
+      "--verify-stages", options.verify.probes,
+      "run the model after every pass on these inputs (.npy of token ids or "
+      ".npz with an array per input; a few rows are enough), and tell which "
+      "pass moved which layer");
+  app.add_option("--verify-report", options.verify.report,
+                 "file for the numbers: .json, or .html for a page")
+      ->needs(probes);
+  app.add_option("--verify-tolerance", options.verify.tolerance,
+                 "relative L2 error up to which passes that preserve values "
+                 "may move one")
+      ->needs(probes)
+      ->capture_default_str();
   app.add_flag("--print-pipeline", options.printPipeline,
                "print what the recipe stands for, and stop");
   app.add_option("--threads", options.threads,
@@ -234,6 +265,8 @@ int compile(Options options, const char *argv0) {
       return fail("expects a target of " + llvm::join(cpuTargets(), ", ") +
                       "; got '" + target + "'",
                   2);
+  if (Status status = checkUsage(options.verify); !status.isOk())
+    return fail(status, 2);
   ImportOptions import;
   for (const std::string &dim : options.dims)
     if (Status status = parseBound(dim, import.bounds); !status.isOk())
@@ -257,8 +290,14 @@ int compile(Options options, const char *argv0) {
       return fail(spilled.withContext("cannot write '" + options.output + "'"));
   }
   CompileReport report;
-  if (failed(session.run(*module, *pipeline, &report)))
-    return 1;
+  StageVerifier verifier(options.verify);
+  bool verifies = !options.verify.probes.empty();
+  LogicalResult ran =
+      session.run(*module, *pipeline, &report, verifies ? &verifier : nullptr);
+  if (Status status = verifier.report(llvm::errs()); !status.isOk())
+    return fail(status);
+  if (failed(ran))
+    return verifies ? fail("could not compile '" + options.input + "'") : 1;
   if (options.emit == Emit::Mlir && options.output != "-")
     session.relocateWeights(*module, options.output);
   if (int code = writeResult(*module, options, argv0))
@@ -285,7 +324,7 @@ int compile(Options options, const char *argv0) {
 } // namespace
 
 int main(int argc, char **argv) {
-  installInterruptHandler();
+  installCompilerFailureHandlers();
   registerAllPasses();
   CLI::App app("Compiles a model into one deployable file.", "quant-compile");
   Options options;

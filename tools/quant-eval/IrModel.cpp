@@ -11,10 +11,11 @@
 
 #include "LogitsModel.h"
 
+#include "nibble/Bundle/Generation.h"
 #include "nibble/Compiler/Session.h"
 #include "nibble/Reference/Interpreter.h"
 #include "nibble/Support/Dims.h"
-#include "nibble/codegen/Emit/EmitBundle.h"
+#include "nibble/dialects/QKernel/EntryPoints.h"
 
 #include "mlir/IR/SymbolTable.h"
 

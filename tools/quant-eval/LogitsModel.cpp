@@ -1,16 +1,18 @@
-//===- LogitsModel.cpp - Inputs that read rows of tokens ------------------===//
+//===- LogitsModel.cpp - Logits of rows of tokens -------------------------===//
 //
 // Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
-// Whole rows from their first token: everything may be seen, positions count
-// from 0, and a cache is empty.
+// Rows that are too few or too short for the model are padded here; what the
+// model is fed is `tokenInputs`.
 //
 //===----------------------------------------------------------------------===//
 
 #include "LogitsModel.h"
+
+#include "nibble/Bundle/Generation.h"
 
 #include <iostream>
 
@@ -56,55 +58,14 @@ int64_t LogitsModel::vocabulary() const {
   return *entry.outputs[roles.logits].shape.back().asConstant();
 }
 
-Expected<Tensor> LogitsModel::makeInput(uint32_t input,
-                                        const Tensor &tokens) const {
-  const Port &port = entry.inputs[input];
-  int64_t rows = tokens.shape()[0], length = tokens.shape()[1];
-  std::optional<std::string> batch = tokenShape()[0].asSymbol();
-  auto size = [&](const std::string &name) -> std::optional<int64_t> {
-    if (name == batch)
-      return rows;
-    if (name == roles.sequenceDim)
-      return length;
-    if (name == roles.pastDim)
-      return 0;
-    return std::nullopt;
-  };
-  auto number = static_cast<int32_t>(input);
-  std::vector<int64_t> shape;
-  for (size_t i = 0; i < port.shape.size(); ++i) {
-    // The mask covers past and present, whatever its dimension is called.
-    bool isMaskLength = number == roles.attentionMask && i == 1;
-    Expected<int64_t> dim =
-        isMaskLength ? Expected<int64_t>(length) : port.shape[i].evaluate(size);
-    if (!dim)
-      return dim.status().withContext("input '" + port.name + "'");
-    shape.push_back(*dim);
-  }
-  Expected<Tensor> tensor = Tensor::tryAllocate(port.type, shape);
-  if (!tensor)
-    return tensor.status().withContext("input '" + port.name + "'");
-  if (port.shape.size() != 2)
-    return tensor; // a cache without past
-  for (int64_t i = 0; i < static_cast<int64_t>(tensor->size()); ++i)
-    tensor->setIntegerAt(i, number == roles.tokens      ? tokens.integerAt(i)
-                            : number == roles.positions ? i % length
-                                                        : 1);
-  return tensor;
-}
-
 std::optional<Tensor> LogitsModel::logits(const Tensor &tokens) {
   Tensor all = padded(tokens, rows().min, length().min);
-  NamedTensors inputs;
-  for (uint32_t i = 0; i < entry.inputs.size(); ++i) {
-    Expected<Tensor> tensor = makeInput(i, all);
-    if (!tensor) {
-      printError(tensor.status().message());
-      return std::nullopt;
-    }
-    inputs.emplace_back(entry.inputs[i].name, *tensor);
+  Expected<NamedTensors> inputs = tokenInputs(entry, roles, all);
+  if (!inputs) {
+    printError(inputs.status().message());
+    return std::nullopt;
   }
-  std::optional<Tensor> result = run(inputs);
+  std::optional<Tensor> result = run(*inputs);
   std::vector<int64_t> expected = all.shape();
   expected.push_back(vocabulary());
   if (result && (result->type() != ElementType::float32() ||

@@ -60,7 +60,6 @@ private:
     return entry.inputs[roles.tokens].shape;
   }
   DimExpr::Bound bound(const DimExpr &dim) const;
-  Expected<Tensor> makeInput(uint32_t input, const Tensor &tokens) const;
   Bounds bounds;
 };
 

@@ -16,6 +16,7 @@
 #include "LogitsModel.h"
 
 #include "nibble/Compiler/Session.h"
+#include "nibble/Support/FailureHandlers.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -295,6 +296,7 @@ void declare(CLI::App &app, Options &options) {
 } // namespace
 
 int main(int argc, char **argv) {
+  nibble::installCompilerFailureHandlers();
   CLI::App app("Measures how well a language model predicts text: perplexity "
                "over rows of tokens.",
                "quant-eval");

@@ -17,6 +17,7 @@
 #include "nibble/Base/OutputFile.h"
 #include "nibble/Import/Import.h"
 #include "nibble/Reference/Interpreter.h"
+#include "nibble/Support/FailureHandlers.h"
 #include "nibble/Support/WeightStore.h"
 #include "nibble/dialects/Onnx/Onnx.h"
 #include "nibble/dialects/QModel/QModel.h"
@@ -180,7 +181,7 @@ int listUnsupported(ModuleOp module, std::vector<ImportProblem> problems) {
 } // namespace
 
 int main(int argc, char **argv) {
-  installInterruptHandler();
+  installCompilerFailureHandlers();
   CLI::App app("Reads an ONNX model and writes it as MLIR, one onnx.node per "
                "node. Weights stay in their files.",
                "quant-import");

@@ -14,9 +14,10 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "nibble/Base/OutputFile.h"
 #include "nibble/Compiler/Register.h"
+#include "nibble/Compiler/VerifyStages.h"
 #include "nibble/Reference/Passes.h"
+#include "nibble/Support/FailureHandlers.h"
 #include "nibble/Support/WeightStore.h"
 #include "nibble/dialects/QModel/RebaseWeights.h"
 
@@ -61,6 +62,32 @@ struct Options {
                "file's name with .weights; without such a file they stay in "
                "memory)"),
       cl::value_desc("folder")};
+  cl::opt<std::string> verifyStages{
+      "verify-stages",
+      cl::desc("Run @main after every pass on these inputs (.npy of token ids "
+               "or .npz with an array per input), and tell which pass moved "
+               "which layer"),
+      cl::value_desc("probes")};
+  cl::opt<std::string> verifyReport{
+      "verify-report",
+      cl::desc("With --verify-stages: file for the numbers, .json or .html"),
+      cl::value_desc("file")};
+  cl::opt<double> verifyTolerance{
+      "verify-tolerance",
+      cl::desc("Relative L2 error up to which passes that preserve values may "
+               "move one"),
+      cl::init(nibble::VerifyOptions().tolerance)};
+  cl::list<std::string> verifyPreserving{
+      "verify-preserving", cl::CommaSeparated,
+      cl::desc("Further passes that must preserve values"),
+      cl::value_desc("pass,...")};
+
+  nibble::VerifyOptions verification() const {
+    return {verifyStages,
+            verifyReport,
+            verifyTolerance,
+            {verifyPreserving.begin(), verifyPreserving.end()}};
+  }
 };
 
 /// Adds the interpreter behind the passes that the user asked for.
@@ -103,11 +130,26 @@ struct PlaceWeights : PassWrapper<PlaceWeights, OperationPass<ModuleOp>> {
   const Options &options;
 };
 
+/// Writes what was verified, also of a run that failed, and then its error.
+int finish(LogicalResult ran, const llvm::Twine &problem,
+           const nibble::StageVerifier &verifier) {
+  nibble::Status reported = verifier.report(llvm::errs());
+  if (!reported.isOk())
+    return fail(reported.message());
+  return succeeded(ran) ? Success : fail(problem);
+}
+
 int run(const Options &options, DialectRegistry &registry) {
   bool interprets = !options.interpret.empty();
   if (interprets && options.output == "-")
     return fail("--interpret writes arrays; name their file with -o",
                 WrongUsage);
+  nibble::VerifyOptions verification = options.verification();
+  nibble::Status usage = nibble::checkUsage(verification);
+  if (!usage.isOk())
+    return fail(usage.message(), WrongUsage);
+  bool verifies = !verification.probes.empty();
+  nibble::StageVerifier verifier(std::move(verification));
   MlirOptMainConfig given = MlirOptMainConfig::createFromCLOptions();
   MlirOptMainConfig config = given;
   config.setPassPipelineSetupFn([&](PassManager &manager) {
@@ -116,6 +158,8 @@ int run(const Options &options, DialectRegistry &registry) {
     configureWeights(manager.getContext(), options);
     if (failed(given.setupPassPipeline(manager)))
       return failure();
+    if (verifies)
+      verifier.attach(manager);
     if (interprets)
       addInterpreter(manager, options);
     else if (options.output != "-")
@@ -129,23 +173,24 @@ int run(const Options &options, DialectRegistry &registry) {
     return fail(message);
   if (interprets) {
     llvm::raw_null_ostream nothing;
-    if (failed(MlirOptMain(nothing, std::move(file), registry, config)))
-      return fail("could not interpret '" + options.input + "'");
-    return Success;
+    return finish(MlirOptMain(nothing, std::move(file), registry, config),
+                  "could not interpret '" + options.input + "'", verifier);
   }
   auto output = openOutputFile(options.output, &message);
   if (!output)
     return fail(message);
-  if (failed(MlirOptMain(output->os(), std::move(file), registry, config)))
-    return fail("could not process '" + options.input + "'");
-  output->keep();
-  return Success;
+  int code =
+      finish(MlirOptMain(output->os(), std::move(file), registry, config),
+             "could not process '" + options.input + "'", verifier);
+  if (code == Success)
+    output->keep();
+  return code;
 }
 
 } // namespace
 
 int main(int argc, char **argv) {
-  nibble::installInterruptHandler();
+  nibble::installCompilerFailureHandlers();
   DialectRegistry registry;
   mlir::registerAllDialects(registry);
   nibble::registerAllDialects(registry);

@@ -15,6 +15,7 @@
 #include "RemoveOps.h"
 
 #include "nibble/Compiler/Register.h"
+#include "nibble/Support/FailureHandlers.h"
 
 #include "mlir/IR/DialectRegistry.h"
 #include "mlir/IR/MLIRContext.h"
@@ -24,6 +25,7 @@
 #include "llvm/Support/CommandLine.h"
 
 int main(int argc, char **argv) {
+  nibble::installCompilerFailureHandlers();
   llvm::cl::AddExtraVersionPrinter(
       [](llvm::raw_ostream &os) { os << "quant-reduce " NIBBLE_VERSION "\n"; });
   mlir::DialectRegistry registry;

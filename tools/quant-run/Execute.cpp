@@ -40,7 +40,8 @@ Status setFromFile(Session &session, const std::string &argument) {
     // one that is missing is reported before the run.
     for (const Port &port : session.entry().inputs)
       if (const Tensor *tensor = find(*arrays, port.name))
-        if (Status status = session.setInput(port.name, *tensor);
+        if (Status status =
+                session.setInput(port.name, fromNumpy(*tensor, port.type));
             !status.isOk())
           return status.withContext(argument);
     return Status::success();
@@ -49,8 +50,11 @@ Status setFromFile(Session &session, const std::string &argument) {
   Expected<Tensor> tensor = readNpy(path);
   if (!tensor)
     return tensor.status();
-  return session.setInput(argument.substr(0, equals), *tensor)
-      .withContext(path);
+  std::string name = argument.substr(0, equals);
+  for (const Port &port : session.entry().inputs)
+    if (port.name == name)
+      *tensor = fromNumpy(*tensor, port.type);
+  return session.setInput(name, *tensor).withContext(path);
 }
 
 /// What the other inputs of a language model are when only its tokens matter.

@@ -12,13 +12,11 @@
 
 #include "RunTool.h"
 
-#include "nibble/Base/OutputFile.h"
+#include "nibble/Base/FailureHandlers.h"
 
 #include <CLI/CLI.hpp>
 
-#include <csignal>
 #include <cstdio>
-#include <exception>
 #include <iostream>
 
 using namespace nibble;
@@ -227,14 +225,6 @@ int parseAndRun(int argc, char **argv, bool ownBundle) {
 } // namespace
 
 int tool::runTool(int argc, char **argv, bool ownBundle) {
-  installInterruptHandler();
-  // A reader that stops early is an error of ours to report, not a signal.
-  std::signal(SIGPIPE, SIG_IGN);
-  try {
-    return parseAndRun(argc, argv, ownBundle);
-  } catch (const std::bad_alloc &) {
-    return fail(1, "out of memory");
-  } catch (const std::exception &problem) {
-    return fail(1, problem.what());
-  }
+  installFailureHandlers();
+  return parseAndRun(argc, argv, ownBundle);
 }

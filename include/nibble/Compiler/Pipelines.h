@@ -31,13 +31,18 @@ namespace nibble {
 struct Recipe {
   std::string name = "float32";
   int64_t groupSize = -1;       ///< -1: the recipe's own; 0: per channel
+  std::string scales = "f32";   ///< type of scales: f32, f16 or bf16
   std::string include, exclude; ///< regular expressions on layer ids
   unsigned headBits = 0, embeddingBits = 0; ///< 0: floating point
+  std::string data;     ///< calibration data, for recipes that need it
+  uint64_t samples = 0; ///< rows of it to use; 0: all
+  std::vector<std::string> fixed; ///< inputs to make constants, NAME=FILE.npy
 };
 
 /// One line of `quant-compile --list-recipes`.
 struct RecipeInfo {
   std::string name, description;
+  bool needsData = false; ///< calibration data
 };
 const std::vector<RecipeInfo> &recipes();
 

@@ -30,6 +30,8 @@ class Diagnostic;
 
 namespace nibble {
 
+class StageVerifier;
+
 /// What the frontend found and what became of every layer.
 struct CompileReport {
   frontend::FrontendSummary model;
@@ -54,9 +56,11 @@ public:
   void relocateWeights(mlir::ModuleOp module, const std::string &output);
 
   /// Runs a textual pipeline `builtin.module(...)`. `report`, if given,
-  /// receives what the module held when packing began.
+  /// receives what the module held when packing began; `verifier` measures every
+  /// pass.
   mlir::LogicalResult run(mlir::ModuleOp module, const std::string &pipeline,
-                          CompileReport *report = nullptr);
+                          CompileReport *report = nullptr,
+                          StageVerifier *verifier = nullptr);
 
 private:
   mlir::MLIRContext mlirContext;

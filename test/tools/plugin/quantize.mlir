@@ -15,7 +15,7 @@
 // RUN: %{nibble} %source/test/dialects/Onnx/invalid.mlir --verify-diagnostics --split-input-file
 // RUN: %{nibble} %source/test/dialects/QModel/invalid.mlir --verify-diagnostics --split-input-file
 // RUN: %{nibble} %source/test/dialects/QKernel/invalid.mlir --verify-diagnostics --split-input-file
-// ERROR: error: {{.*}}qmodel-plan: expects a grid of gptq, awq, minmax, full_range or narrow, got 'round'
+// ERROR: error: {{.*}}qmodel-plan: expects a grid of gptq, awq, minmax, full_range, narrow; got 'round'
 
 // CHECK-DAG: qmodel.weight @w.codes : tensor<2x4xui4> = dense<{{\[\[}}0, 5, 10, 15], [0, 3, 9, 15]]> : tensor<2x4xui4>
 // CHECK-DAG: qmodel.weight @w.scales : tensor<2x1xf32> = dense<1.000000e+00> : tensor<2x1xf32>
