@@ -53,6 +53,30 @@ def rows():
         yield f"GPTAQ, {bits} bits", None, lambda p, b=bits: [
             plan(b, "gptq"),
             layers(f"qmodel-gptq{{gptaq=true precision={p}}}", " float-stream=true")]
+        awq = "qmodel-awq{{precision={p}{extra}}},qmodel-fold-channel-scales,{then}"
+        yield f"AWQ, {bits} bits", f"awq{bits} asym", lambda p, b=bits: [
+            plan(b, "minmax"), layers(awq.format(p=p, extra="", then=rtn))]
+        yield f"AWQ with clips, {bits} bits", None, lambda p, b=bits: [
+            plan(b, "minmax"), layers(awq.format(p=p, extra=" clip=true", then=rtn))]
+        yield f"AWQ, then GPTQ, {bits} bits", f"awq{bits}+gptq{bits} asym", lambda p, b=bits: [
+            plan(b, "gptq"),
+            layers(awq.format(p=p, extra="", then=f"qmodel-gptq{{precision={p}}}"))]
+        yield f"AWQ, then GPTAQ, {bits} bits", None, lambda p, b=bits: [
+            plan(b, "gptq"),
+            layers(awq.format(p=p, extra="",
+                              then=f"qmodel-gptq{{gptaq=true precision={p}}}"),
+                   " float-stream=true")]
+    yield "w8a8 smoothed, alpha 0.5", "w8a8 smooth 0.5", lambda p: [
+        plan(8, "narrow", 0, True, " input-bits=8"),
+        layers("qmodel-smooth-outliers,qmodel-fold-channel-scales"), rtn,
+        "qmodel-quantize-inputs"]
+    for method, of in (("magnitude", "magnitude 2:4"), ("wanda", "wanda 2:4"),
+                       ("sparsegpt", "sparsegpt 2:4")):
+        yield f"{method} 2:4", of, lambda p, m=method: [
+            layers(f"qmodel-sparsify{{method={m} precision={p}}}")]
+    yield "sparsegpt 2:4, 4 bits per channel", "sparsegpt 2:4 + 4bit channel", lambda p: [
+        plan(4, "gptq", 0),
+        layers(f"qmodel-sparsify{{method=sparsegpt quantize=true precision={p}}}")]
     yield "round to nearest, 4 bits symmetric", "rtn4 sym", lambda p: [
         plan(4, "minmax", 32, True), rtn]
     yield "GPTQ, 4 bits symmetric", "gptq4 sym", lambda p: [
