@@ -109,6 +109,7 @@ def main():
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    arguments.tools = arguments.tools.resolve()
     with open(pathlib.Path(__file__).with_name("oracle_perplexity.json")) as file:
         oracle = json.load(file)["perplexity"]
 
