@@ -33,6 +33,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "IntegerTile.h"
+#include "RowTiles.h"
 
 using namespace mlir;
 
@@ -40,22 +41,12 @@ namespace nibble::cpu {
 
 namespace {
 
-constexpr int64_t tileRows = 4; ///< rows of x per task
 constexpr int64_t cacheLine = 64;
 /// How far ahead weights are asked for. Processors do it themselves, but stop
 /// at each page.
 constexpr int64_t prefetchBytes = 2048;
 /// 2^31 / (255 * 255) inputs, rounded down to a power of two: what int32 holds.
 constexpr int64_t longestPiece = 32768;
-
-DimExpr rowsOfX(Kernel &kernel, qkernel::PackedIntegerLinearOp op) {
-  const Shape &shape = kernel.shape(op.getX());
-  return Kernel::product(shape, 0, shape.size() - 1);
-}
-
-DimExpr rowTiles(const DimExpr &rows) {
-  return (rows + DimExpr(tileRows - 1)).floorDiv(DimExpr(tileRows));
-}
 
 /// Blocks of outputs per task: more of them share the preparation of x, fewer
 /// leave work for more threads.
@@ -344,7 +335,6 @@ Values IntegerTile::unpack(Value chunk) {
 //===----------------------------------------------------------------------===//
 
 void IntegerTile::finish(Value block) {
-  Value firstOutput = code.mul(block, code.index(lanes));
   Value ofWeight = scalesDiffer() ? Value() : scales(block, code.index(0));
   Values sums;
   for (int64_t row = 0; row < rows; ++row) {
@@ -356,28 +346,8 @@ void IntegerTile::finish(Value block) {
       sum = code.mul(sum, scaleOfX(row, code.index(0)));
     sums.push_back(sum);
   }
-  auto storeOutputs = [&](int64_t count) {
-    Value bias = op.getBias()
-                     ? code.load(code.vector(code.f32(), count),
-                                 kernel.pointer(op.getBias()), firstOutput)
-                     : Value();
-    for (int64_t row = 0; row < rows; ++row) {
-      Value sum = code.slice(sums[row], 0, count);
-      if (bias)
-        sum = code.add(sum, bias);
-      Value position = code.add(
-          code.mul(code.add(firstRow, code.index(row)), code.index(layout.out)),
-          firstOutput);
-      code.store(sum, kernel.output(op.getResult()), position);
-    }
-  };
-  int64_t rest = layout.out % lanes;
-  if (rest == 0)
-    return storeOutputs(lanes);
-  Value isLast =
-      code.compare(Compare::eq, block, code.index(layout.rowBlocks() - 1));
-  code.branch(
-      isLast, [&] { storeOutputs(rest); }, [&] { storeOutputs(lanes); });
+  storeBlock(kernel, layout, op.getBias(), op.getResult(), firstRow, block,
+             sums);
 }
 
 //===----------------------------------------------------------------------===//
@@ -390,14 +360,14 @@ DimExpr integerLinearTasks(Kernel &kernel, Operation *op) {
   auto linear = cast<qkernel::PackedIntegerLinearOp>(op);
   auto layout = qkernel::rowInterleavedLayout(linear.getLayout());
   int64_t runs = llvm::divideCeil(layout.rowBlocks(), blocksPerTask(layout));
-  return rowTiles(rowsOfX(kernel, linear)) * DimExpr(runs);
+  return rowTiles(rowsOfX(kernel, linear.getX())) * DimExpr(runs);
 }
 
 void integerLinearTask(Kernel &kernel, Operation *op, Value task) {
   Code &code = kernel.code;
   auto linear = cast<qkernel::PackedIntegerLinearOp>(op);
   auto layout = qkernel::rowInterleavedLayout(linear.getLayout());
-  DimExpr rows = rowsOfX(kernel, linear);
+  DimExpr rows = rowsOfX(kernel, linear.getX());
   // Tasks that share weights follow each other.
   Value tiles = kernel.evaluate(rowTiles(rows));
   Value run = code.divide(task, tiles, /*isUnsigned=*/true);
@@ -406,19 +376,12 @@ void integerLinearTask(Kernel &kernel, Operation *op, Value task) {
   Value from = code.mul(run, perTask);
   Value to =
       code.minimum(code.add(from, perTask), code.index(layout.rowBlocks()));
-  Value firstRow = code.mul(tile, code.index(tileRows));
-  Value lastRow = kernel.evaluate(rows);
-  auto single = [&](Value row) {
-    IntegerTile(kernel, linear, 1, row).emit(from, to);
+  auto emit = [&](int64_t count, Value firstRow) {
+    IntegerTile(kernel, linear, count, firstRow).emit(from, to);
   };
   if (rows.asConstant() == 1)
-    return single(code.index(0));
-  Value isWhole = code.compare(Compare::ge, code.sub(lastRow, firstRow),
-                               code.index(tileRows));
-  code.branch(
-      isWhole,
-      [&] { IntegerTile(kernel, linear, tileRows, firstRow).emit(from, to); },
-      [&] { code.loop(firstRow, lastRow, 1, single); });
+    return emit(1, code.index(0));
+  forRowTile(kernel, rows, tile, emit);
 }
 
 } // namespace

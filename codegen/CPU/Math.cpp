@@ -45,16 +45,8 @@ Value sine(Code &code, Value x, int64_t quadrant) {
   Value cosR = polynomial(code, z,
                           {1. / 479001600, -1. / 3628800, 1. / 40320, -1. / 720,
                            1. / 24, -0.5, 1.});
-  Value q = code.bitcast(shifted, code.i64());
-  Type type = q.getType();
-  q = code.add(q, code.integer(type, quadrant));
-  auto hasBit = [&](int64_t bit) {
-    return code.compare(Compare::ne, code.bitAnd(q, code.integer(type, bit)),
-                        code.zero(type));
-  };
-  Value result = code.select(hasBit(1), cosR, sinR);
-  result = code.select(hasBit(2), code.negate(result), result);
-  return code.resizeFloat(result, code.f32());
+  return code.resizeFloat(byQuadrant(code, shifted, quadrant, sinR, cosR),
+                          code.f32());
 }
 
 } // namespace

@@ -137,15 +137,7 @@ Value sine64(Code &code, Value x, int64_t quadrant) {
                code.mul(r, low));
   Value cosR = code.add(most, rest);
 
-  Value q = code.bitcast(shifted, code.i64());
-  Type type = q.getType();
-  q = code.add(q, code.integer(type, quadrant));
-  auto hasBit = [&](int64_t bit) {
-    return code.compare(Compare::ne, code.bitAnd(q, code.integer(type, bit)),
-                        code.zero(type));
-  };
-  Value result = code.select(hasBit(1), cosR, sinR);
-  return code.select(hasBit(2), code.negate(result), result);
+  return byQuadrant(code, shifted, quadrant, sinR, cosR);
 }
 
 Value tanh64(Code &code, Value x) {

@@ -44,6 +44,22 @@ inline Value less(Code &code, Value a, Value b) {
   return code.compare(Compare::lt, a, b);
 }
 
+/// sin of the angle whose remainder has sine and cosine `sinR` and `cosR`, by
+/// the low bits of `shifted`, to which the number of quadrants was added as a
+/// float64; `quadrant` more of them.
+inline Value byQuadrant(Code &code, Value shifted, int64_t quadrant, Value sinR,
+                        Value cosR) {
+  Value q = code.bitcast(shifted, code.i64());
+  Type type = q.getType();
+  q = code.add(q, code.integer(type, quadrant));
+  auto hasBit = [&](int64_t bit) {
+    return code.compare(Compare::ne, code.bitAnd(q, code.integer(type, bit)),
+                        code.zero(type));
+  };
+  Value result = code.select(hasBit(1), cosR, sinR);
+  return code.select(hasBit(2), code.negate(result), result);
+}
+
 /// Keeps NaN.
 inline Value clamp(Code &code, Value x, double low, double high) {
   Like number(code, x);

@@ -24,7 +24,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Kernel.h"
+#include "RowTiles.h"
 
 #include "nibble/dialects/QKernel/QKernel.h"
 
@@ -37,17 +37,7 @@ namespace nibble::cpu {
 namespace {
 
 constexpr int64_t lanes = RowInterleavedLayout::rows;
-constexpr int64_t tileRows = 4; ///< rows of x per task
 constexpr int64_t pieceInputs = 64;
-
-DimExpr rowsOfX(Kernel &kernel, qkernel::PackedLinearOp op) {
-  const Shape &shape = kernel.shape(op.getX());
-  return Kernel::product(shape, 0, shape.size() - 1);
-}
-
-DimExpr rowTiles(const DimExpr &rows) {
-  return (rows + DimExpr(tileRows - 1)).floorDiv(DimExpr(tileRows));
-}
 
 /// The code for `rows` rows of x and one block of eight outputs.
 class Tile {
@@ -67,7 +57,8 @@ public:
 
   void emit() {
     Values sums = layout.element.isFloat() ? floatSums() : integerSums();
-    storeSums(sums);
+    storeBlock(kernel, layout, op.getBias(), op.getResult(), firstRow, block,
+               sums);
   }
 
 private:
@@ -80,7 +71,6 @@ private:
   Value inputSum(int64_t row, Value firstInput, int64_t inputs);
   std::pair<Value, int> decode(llvm::ArrayRef<Value> chunk, int64_t input);
   Value zeroPoint(Value group);
-  void storeSums(llvm::ArrayRef<Value> sums);
 
   Value input(int64_t row, Value position) {
     return code.broadcast(code.load(code.f32(), x[row], position), lanes);
@@ -319,36 +309,6 @@ Value Tile::inputSum(int64_t row, Value firstInput, int64_t inputs) {
 }
 
 //===----------------------------------------------------------------------===//
-// Results
-//===----------------------------------------------------------------------===//
-
-void Tile::storeSums(llvm::ArrayRef<Value> sums) {
-  auto storeOutputs = [&](int64_t count) {
-    Value firstOutput = code.mul(block, code.index(lanes));
-    Value bias = op.getBias()
-                     ? code.load(code.vector(code.f32(), count),
-                                 kernel.pointer(op.getBias()), firstOutput)
-                     : Value();
-    for (int64_t row = 0; row < rows; ++row) {
-      Value sum = code.slice(sums[row], 0, count);
-      if (bias)
-        sum = code.add(sum, bias);
-      Value position = code.add(
-          code.mul(code.add(firstRow, code.index(row)), code.index(layout.out)),
-          firstOutput);
-      code.store(sum, kernel.output(op.getResult()), position);
-    }
-  };
-  int64_t rest = layout.out % lanes;
-  if (rest == 0)
-    return storeOutputs(lanes);
-  Value isLast =
-      code.compare(Compare::eq, block, code.index(layout.rowBlocks() - 1));
-  code.branch(
-      isLast, [&] { storeOutputs(rest); }, [&] { storeOutputs(lanes); });
-}
-
-//===----------------------------------------------------------------------===//
 // Tasks
 //===----------------------------------------------------------------------===//
 
@@ -356,29 +316,21 @@ DimExpr packedLinearTasks(Kernel &kernel, Operation *op) {
   auto linear = cast<qkernel::PackedLinearOp>(op);
   RowInterleavedLayout layout =
       qkernel::rowInterleavedLayout(linear.getLayout());
-  return rowTiles(rowsOfX(kernel, linear)) * DimExpr(layout.rowBlocks());
+  return rowTiles(rowsOfX(kernel, linear.getX())) * DimExpr(layout.rowBlocks());
 }
 
 void packedLinearTask(Kernel &kernel, Operation *op, Value task) {
   Code &code = kernel.code;
   auto linear = cast<qkernel::PackedLinearOp>(op);
-  DimExpr rows = rowsOfX(kernel, linear);
+  DimExpr rows = rowsOfX(kernel, linear.getX());
   if (rows.asConstant() == 1)
     return Tile(kernel, linear, 1, code.index(0), task).emit();
   Value tiles = kernel.evaluate(rowTiles(rows));
   Value block = code.divide(task, tiles, /*isUnsigned=*/true);
   Value tile = code.remainder(task, tiles, /*isUnsigned=*/true);
-  Value firstRow = code.mul(tile, code.index(tileRows));
-  Value lastRow = kernel.evaluate(rows);
-  Value isWhole = code.compare(Compare::ge, code.sub(lastRow, firstRow),
-                               code.index(tileRows));
-  code.branch(
-      isWhole, [&] { Tile(kernel, linear, tileRows, firstRow, block).emit(); },
-      [&] {
-        code.loop(firstRow, lastRow, 1, [&](Value row) {
-          Tile(kernel, linear, 1, row, block).emit();
-        });
-      });
+  forRowTile(kernel, rows, tile, [&](int64_t count, Value firstRow) {
+    Tile(kernel, linear, count, firstRow, block).emit();
+  });
 }
 
 } // namespace

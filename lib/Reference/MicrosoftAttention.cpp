@@ -49,6 +49,16 @@ static Tensor positionsFrom(ArrayRef<int64_t> first, int64_t seq) {
   return result;
 }
 
+/// Attention whose result has the heads side by side.
+static FailureOr<Tensor> attendJoined(const NodeCall &call, const Tensor &q,
+                                      const Tensor &k, const Tensor &v,
+                                      const AttentionRule &rule) {
+  FailureOr<Tensor> y = attend(call, q, k, v, rule);
+  if (failed(y))
+    return failure();
+  return joinHeads(call, *y);
+}
+
 static Results groupQueryAttention(const NodeCall &call) {
   int64_t heads = call.intAttribute("num_heads", 0),
           kvHeads = call.intAttribute("kv_num_heads", 0);
@@ -147,9 +157,7 @@ static Results groupQueryAttention(const NodeCall &call) {
     rule.bias = &bias;
   }
   rule.maskValue = minusInfinity;
-  FailureOr<Tensor> y = attend(call, *q, *keys, *values, rule);
-  if (!failed(y))
-    y = joinHeads(call, *y);
+  FailureOr<Tensor> y = attendJoined(call, *q, *keys, *values, rule);
   if (failed(y))
     return failure();
   return std::vector<Tensor>{*y, *keys, *values};
@@ -190,6 +198,17 @@ static LogicalResult readPadding(const NodeCall &call, const Tensor *padding,
     return padding->numberAt(row * total + j) == 0;
   };
   return success();
+}
+
+/// Attention and MultiHeadAttention with their masks, heads side by side.
+static FailureOr<Tensor> attendPadded(const NodeCall &call,
+                                      const Tensor *padding, const Tensor &q,
+                                      const Tensor &k, const Tensor &v,
+                                      int64_t past) {
+  AttentionRule rule;
+  if (failed(readPadding(call, padding, call.operand(5), q, k, past, rule)))
+    return failure();
+  return attendJoined(call, q, k, v, rule);
 }
 
 /// Attention with one matrix for q, k and v: x W + b, split in three.
@@ -255,13 +274,8 @@ static Results packedAttention(const NodeCall &call) {
       target += bytes.size();
     }
   }
-  AttentionRule rule;
-  if (failed(readPadding(call, call.operand(3), call.operand(5), *parts[0],
-                         *parts[1], pastLength, rule)))
-    return failure();
-  FailureOr<Tensor> y = attend(call, *parts[0], *parts[1], *parts[2], rule);
-  if (!failed(y))
-    y = joinHeads(call, *y);
+  FailureOr<Tensor> y = attendPadded(call, call.operand(3), *parts[0],
+                                     *parts[1], *parts[2], pastLength);
   if (failed(y))
     return failure();
   return std::vector<Tensor>{*y, present};
@@ -331,13 +345,8 @@ static Results multiHeadAttention(const NodeCall &call) {
     if (failed(parts[i]))
       return failure();
   }
-  AttentionRule rule;
-  if (failed(readPadding(call, call.operand(4), call.operand(5), *parts[0],
-                         *parts[1], past, rule)))
-    return failure();
-  FailureOr<Tensor> y = attend(call, *parts[0], *parts[1], *parts[2], rule);
-  if (!failed(y))
-    y = joinHeads(call, *y);
+  FailureOr<Tensor> y = attendPadded(call, call.operand(4), *parts[0],
+                                     *parts[1], *parts[2], past);
   if (failed(y))
     return failure();
   return std::vector<Tensor>{*y, *parts[1], *parts[2]};

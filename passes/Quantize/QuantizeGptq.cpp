@@ -82,10 +82,6 @@ struct QuantizeGptq : nibble::impl::QuantizeGptqBase<QuantizeGptq> {
 
 private:
   LogicalResult readOptions() {
-    auto fail = [&](StringRef name, StringRef expected, StringRef value) {
-      return getOperation()->emitError("qmodel-gptq: expects ")
-             << name << " to be " << expected << ", got '" << value << "'";
-    };
     if (groups == "static")
       options.grids = GroupGrids::Static;
     else if (groups == "fresh")
@@ -93,7 +89,10 @@ private:
     else if (groups == "stale")
       options.grids = GroupGrids::Stale;
     else
-      return fail("groups", "static, fresh or stale", groups);
+      return getOperation()->emitError(
+                 "qmodel-gptq: expects groups to be static, fresh or stale, "
+                 "got '")
+             << groups << "'";
     FailureOr<SweepOptions> sweep = readSweepOptions(
         getOperation(), getArgument(), precision, block, damping, dampingLimit);
     if (failed(sweep))
