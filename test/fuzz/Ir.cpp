@@ -14,13 +14,13 @@
 //===----------------------------------------------------------------------===//
 
 #include "Fuzz.h"
+#include "Messages.h"
 
 #include "nibble/Support/WeightStore.h"
 #include "nibble/dialects/Onnx/Onnx.h"
 #include "nibble/dialects/QModel/QModel.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
 #include "llvm/Support/raw_ostream.h"
@@ -80,25 +80,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   context.loadDialect<mlir::func::FuncDialect, nibble::onnx::OnnxDialect,
                       qmodel::QModelDialect>();
   WeightStore::get(&context).setRoot(scratch().path(""));
-  context.printOpOnDiagnostic(false);
-  bool hasMessage = false;
-  mlir::ScopedDiagnosticHandler handler(
-      &context, [&](mlir::Diagnostic &diagnostic) {
-        hasMessage |=
-            diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error &&
-            !diagnostic.str().empty();
-        return mlir::success();
-      });
+  Messages messages(context);
   // A copy, because the lexer looks for the NUL that ends a file in memory.
   std::string text(reinterpret_cast<const char *>(data), size);
   if (text.starts_with("ML\xefR"))
     return 0;
   mlir::ParserConfig config(&context);
   auto module = mlir::parseSourceString<mlir::ModuleOp>(text, config);
-  require(module || hasMessage, "a message");
+  require(module || messages.hasError, "a message");
   if (!module)
     return 0;
-  require(readWeights(*module) || hasMessage, "a message");
+  require(readWeights(*module) || messages.hasError, "a message");
 
   std::string written;
   llvm::raw_string_ostream stream(written);

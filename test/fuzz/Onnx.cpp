@@ -12,11 +12,11 @@
 //===----------------------------------------------------------------------===//
 
 #include "Fuzz.h"
+#include "Messages.h"
 #include "MutateMessage.h"
 
 #include "nibble/Import/Import.h"
 
-#include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
 
 using namespace nibble;
@@ -26,15 +26,7 @@ extern "C" size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t maxSize);
 
 static void import(const std::string &path, bool listsProblems) {
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
-  context.printOpOnDiagnostic(false);
-  bool hasMessage = false;
-  mlir::ScopedDiagnosticHandler handler(
-      &context, [&](mlir::Diagnostic &diagnostic) {
-        hasMessage |=
-            diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error &&
-            !diagnostic.str().empty();
-        return mlir::success();
-      });
+  Messages messages(context);
   std::vector<ImportProblem> problems;
   ImportOptions options;
   options.hashWeights = !listsProblems;
@@ -43,7 +35,7 @@ static void import(const std::string &path, bool listsProblems) {
     options.bounds = {{"batch", {1, 4}}};
   mlir::OwningOpRef<mlir::ModuleOp> module =
       importOnnx(path, &context, options);
-  require(module || hasMessage, "a message");
+  require(module || messages.hasError, "a message");
   for (const ImportProblem &problem : problems)
     require(!problem.reason.empty(), "a reason");
 }
