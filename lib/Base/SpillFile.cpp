@@ -28,6 +28,16 @@ Expected<SpillFile> SpillFile::create(const std::string &folder) {
   return SpillFile(descriptor, folder);
 }
 
+Expected<SpillFile> SpillFile::createNamed(const std::string &path) {
+  int descriptor =
+      open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (descriptor < 0)
+    return Status::error("cannot create '" + path +
+                         "': " + std::strerror(errno) +
+                         "; choose a folder that can be written to");
+  return SpillFile(descriptor, path.substr(0, path.rfind('/') + 1));
+}
+
 SpillFile::SpillFile(SpillFile &&other) noexcept { *this = std::move(other); }
 
 SpillFile &SpillFile::operator=(SpillFile &&other) noexcept {
@@ -76,4 +86,11 @@ Expected<Tensor> SpillFile::keep(const Tensor &tensor) {
   return Tensor::borrow(tensor.type(), tensor.shape(),
                         {static_cast<const std::byte *>(address), size},
                         std::move(mapping));
+}
+
+Status SpillFile::sync() {
+  if (fsync(descriptor) == 0)
+    return Status::success();
+  return Status::error("cannot sync a file in '" + folder +
+                       "': " + std::strerror(errno));
 }

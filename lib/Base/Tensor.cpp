@@ -14,12 +14,14 @@
 
 #include "nibble/Base/SmallFloat.h"
 
+#include <algorithm>
 #include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <sys/mman.h>
 
 using namespace nibble;
 
@@ -180,6 +182,28 @@ static float floatForRounding(double value) {
 // Tensors
 //===----------------------------------------------------------------------===//
 
+/// `size` bytes of zeros at a multiple of 64, or null.
+static std::shared_ptr<void> allocateZeros(size_t size) {
+  // Large tensors come from the kernel: they are zero without a thread writing
+  // all of them before others may begin. In huge pages, where there are any:
+  // threads that touch small ones for the first time wait for each other.
+  constexpr size_t large = 32 << 20;
+  if (size >= large) {
+    void *pages = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED)
+      return nullptr;
+    (void)::madvise(pages, size, MADV_HUGEPAGE);
+    return {pages, [size](void *memory) { ::munmap(memory, size); }};
+  }
+  // Never null, so that an empty tensor is not taken for a borrowed one.
+  size_t rounded = size == 0 ? 64 : (size + 63) / 64 * 64;
+  void *memory = std::aligned_alloc(64, rounded);
+  if (memory)
+    std::memset(memory, 0, size);
+  return {memory, std::free};
+}
+
 Expected<Tensor> Tensor::tryAllocate(ElementType type,
                                      std::vector<int64_t> shape) {
   std::optional<uint64_t> size = byteSize(type, std::span(shape));
@@ -191,16 +215,12 @@ Expected<Tensor> Tensor::tryAllocate(ElementType type,
   tensor.count = *elementCount(shape);
   tensor.dims = std::move(shape);
   tensor.byteCount = static_cast<size_t>(*size);
-  // Never null, so that an empty tensor is not taken for a borrowed one.
-  size_t rounded = (tensor.byteCount + 63) / 64 * 64;
-  void *memory = std::aligned_alloc(64, rounded == 0 ? 64 : rounded);
-  if (!memory)
+  tensor.owner = allocateZeros(tensor.byteCount);
+  if (!tensor.owner)
     return Status::error("cannot allocate " + std::to_string(*size) +
                          " bytes for a tensor " + describe(type, tensor.dims) +
                          "; free some memory");
-  std::memset(memory, 0, tensor.byteCount);
-  tensor.owner = std::shared_ptr<void>(memory, std::free);
-  tensor.data = static_cast<const std::byte *>(memory);
+  tensor.data = static_cast<const std::byte *>(tensor.owner.get());
   return tensor;
 }
 
@@ -368,6 +388,24 @@ void Tensor::setNumberAt(uint64_t index, double value) {
     break;
   }
   storeBits(mutableBytes().data(), index, bits, raw);
+}
+
+Tensor Tensor::converted(ElementType type) const {
+  if (type == elementType)
+    return *this;
+  Tensor result = allocate(type, dims);
+  auto widen = [&](auto toFloat) {
+    std::ranges::transform(as<uint16_t>(), result.asMutable<float>().begin(),
+                           toFloat);
+    return result;
+  };
+  if (type == ElementType::float32() && elementType == ElementType::float16())
+    return widen(halfToFloat);
+  if (type == ElementType::float32() && elementType == ElementType::bfloat16())
+    return widen(bfloatToFloat);
+  for (uint64_t i = 0; i < count; ++i)
+    result.setNumberAt(i, numberAt(i));
+  return result;
 }
 
 uint64_t Tensor::bitsAt(uint64_t index) const {

@@ -348,29 +348,22 @@ Expected<NamedTensors> nibble::readNpz(const std::string &path) {
 // Writing
 //===----------------------------------------------------------------------===//
 
-/// Magic, version and header, byte for byte what numpy.save writes: data starts
-/// at a multiple of 64, and the first dimension has room to grow in place.
-/// `tensor` with elements of `type`.
-static Tensor converted(const Tensor &tensor, ElementType type) {
-  Tensor result = Tensor::allocate(type, tensor.shape());
-  for (uint64_t i = 0; i < tensor.size(); ++i)
-    result.setNumberAt(i, tensor.numberAt(i));
-  return result;
-}
-
+/// `tensor` in a type that numpy has.
 static Tensor numpyForm(const Tensor &tensor) {
   return tensor.type() == ElementType::bfloat16()
-             ? converted(tensor, ElementType::float32())
+             ? tensor.converted(ElementType::float32())
              : tensor;
 }
 
 Tensor nibble::fromNumpy(const Tensor &array, ElementType wanted) {
   return wanted == ElementType::bfloat16() &&
                  array.type() == ElementType::float32()
-             ? converted(array, wanted)
+             ? array.converted(wanted)
              : array;
 }
 
+/// Magic, version and header, byte for byte what numpy.save writes: data starts
+/// at a multiple of 64, and the first dimension has room to grow in place.
 static Expected<std::string> npyHeader(const Tensor &tensor) {
   std::optional<std::string> type = typeText(tensor.type());
   if (!type)

@@ -87,15 +87,6 @@ unsigned codeOf(const IntegerScheme &scheme, const Constants &constant,
       static_cast<int>(std::clamp(code, constant.low, constant.high)));
 }
 
-Tensor asFloat32(const Tensor &x) {
-  if (x.type() == ElementType::float32())
-    return x;
-  Tensor wide = Tensor::allocate(ElementType::float32(), x.shape());
-  for (uint64_t i = 0; i < x.size(); ++i)
-    wide.setNumberAt(i, x.numberAt(i));
-  return wide;
-}
-
 Status checkActivations(const Tensor &x) {
   if (x.type().isFloat() && x.rank() >= 1)
     return Status::success();
@@ -125,7 +116,7 @@ nibble::dynamicQuantize(const Tensor &x, const BlockScheme &scheme) {
   if (scheme.codes.storesZero())
     result.zeros =
         Tensor::allocate(ElementType::unsignedInt(scheme.codes.bits), blocks);
-  Tensor wide = asFloat32(x);
+  Tensor wide = x.converted(ElementType::float32());
   std::span<const float> values = wide.as<float>();
   std::span<std::byte> codes = result.codes.mutableBytes();
   Constants constant(scheme.codes);
@@ -180,7 +171,8 @@ Expected<Tensor> nibble::quantizeWith(const Tensor &x, const Tensor &scales,
                          describe(scales.type(), scales.shape()));
 
   Tensor result = Tensor::allocate(scheme.codes.codeType(), x.shape());
-  Tensor wide = asFloat32(x), factors = asFloat32(scales);
+  Tensor wide = x.converted(ElementType::float32()),
+         factors = scales.converted(ElementType::float32());
   std::span<const float> values = wide.as<float>(),
                          factor = factors.as<float>();
   std::span<std::byte> codes = result.mutableBytes();

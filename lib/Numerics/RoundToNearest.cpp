@@ -78,8 +78,7 @@ public:
                    scheme.ofScales->group, scheme.ofScales->rows);
     if (!back)
       return back.status();
-    for (uint64_t i = 0; i < back->size(); ++i)
-      result.scales.setNumberAt(i, back->numberAt(i));
+    result.scales = back->converted(result.scales.type());
     result.quantizedScales =
         std::make_shared<QuantizedMatrix>(std::move(*second));
     return Status::success();

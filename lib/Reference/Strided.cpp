@@ -139,12 +139,9 @@ Tensor widen(const Tensor &tensor) {
 Tensor narrow(const Tensor &tensor, ElementType type) {
   if (tensor.type() == type)
     return tensor;
+  if (type.isSmallFloat())
+    return tensor.converted(type);
   Tensor result = Tensor::allocate(type, tensor.shape());
-  if (type.isSmallFloat()) {
-    for (uint64_t i = 0; i < tensor.size(); ++i)
-      result.setNumberAt(i, tensor.numberAt(i));
-    return result;
-  }
   if (type.isFloat()) {
     bool isHalf = type.kind == ElementType::Kind::Float;
     std::span<const float> source = tensor.as<float>();
@@ -224,9 +221,7 @@ Tensor cast(const Tensor &tensor, ElementType type) {
     });
     return result;
   }
-  for (uint64_t i = 0; i < wide.size(); ++i)
-    result.setNumberAt(i, wide.numberAt(i));
-  return result;
+  return wide.converted(type);
 }
 
 Tensor withBytes(const Tensor &tensor) {

@@ -38,10 +38,7 @@ public:
              << name << "' in " << statisticsAttrName << " to be "
              << describe(type, shape) << ", got "
              << describe(given->type(), given->shape());
-    Tensor result = Tensor::allocate(type, given->shape());
-    for (uint64_t i = 0; i < given->size(); ++i)
-      result.setNumberAt(i, given->numberAt(i));
-    return result;
+    return given->converted(type);
   }
 
   /// The tensor if it is given; an empty one otherwise.
@@ -98,11 +95,11 @@ nibble::statisticsFromAttribute(Operation *layer, Attribute attribute,
       failed(read(result.rows, "rows", {-1, width}, ElementType::float32(),
                   request.rowStride != 0)))
     return failure();
-  if (auto tokens = entries.getAs<IntegerAttr>("tokens"))
-    moments.tokens = tokens.getInt();
+  auto tokens = entries.getAs<IntegerAttr>("tokens");
+  moments.tokens = tokens ? tokens.getInt() : unknownTokens;
   if (range.size()) {
-    result.minimum = static_cast<float>(range.numberAt(0));
-    result.maximum = static_cast<float>(range.numberAt(1));
+    moments.minimum = static_cast<float>(range.numberAt(0));
+    moments.maximum = static_cast<float>(range.numberAt(1));
   }
   return result;
 }

@@ -15,6 +15,7 @@
 #include "nibble/Base/OutputFile.h"
 #include "nibble/Base/SpillFile.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -336,4 +337,25 @@ TEST_F(Files, RefusesToSpillIntoAMissingFolder) {
   Expected<SpillFile> spill = SpillFile::create(path("missing"));
   ASSERT_FALSE(spill);
   EXPECT_NE(spill.status().message().find("missing"), std::string::npos);
+}
+
+TEST_F(Files, KeepsNamedSpillFiles) {
+  Tensor tensor = Tensor::allocate(ElementType::signedInt(32), {3});
+  tensor.setIntegerAt(2, 5);
+  uint64_t second = 0;
+  {
+    Expected<SpillFile> spill = SpillFile::createNamed(path("spill"));
+    ASSERT_TRUE(spill) << spill.status().message();
+    EXPECT_EQ(spill->position(), 0u);
+    ASSERT_TRUE(spill->keep(tensor));
+    second = spill->position();
+    ASSERT_TRUE(spill->keep(tensor));
+    ASSERT_TRUE(spill->sync().isOk());
+  }
+  auto file = MappedFile::open(path("spill"));
+  ASSERT_TRUE(file);
+  std::span<const std::byte> bytes = (*file)->bytes();
+  ASSERT_EQ(bytes.size(), second + 12);
+  EXPECT_TRUE(std::ranges::equal(bytes.subspan(second), tensor.bytes()));
+  EXPECT_FALSE(SpillFile::createNamed(path("missing/spill")));
 }

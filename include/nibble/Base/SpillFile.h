@@ -9,7 +9,8 @@
 //   Expected<Tensor> mapped = spill->keep(tensor);  // the bytes are on disk
 //   now
 //
-// A file without a name: it disappears with the process, however that ends.
+// A file without a name disappears with the process, however that ends. One
+// with a name stays, for a later process to map again.
 //
 //===----------------------------------------------------------------------===//
 
@@ -26,6 +27,8 @@ class SpillFile {
 public:
   /// `folder` must exist and have room for what is kept.
   static Expected<SpillFile> create(const std::string &folder);
+  /// A new file at `path`, which stays.
+  static Expected<SpillFile> createNamed(const std::string &path);
   SpillFile(SpillFile &&other) noexcept;
   SpillFile &operator=(SpillFile &&other) noexcept;
   ~SpillFile();
@@ -33,6 +36,10 @@ public:
   /// Writes the bytes of `tensor` and returns an equal tensor that is mapped
   /// from the file. It stays valid after the SpillFile is gone.
   Expected<Tensor> keep(const Tensor &tensor);
+  /// Where in the file the next tensor will begin.
+  uint64_t position() const { return end; }
+  /// Returns when all that was kept is on the disk.
+  Status sync();
 
 private:
   SpillFile(int descriptor, std::string folder)

@@ -133,6 +133,9 @@ public:
   /// Rounds to nearest even in one step; integers and finite numbers in small
   /// floats saturate, NaN becomes 0 where there is none.
   void setNumberAt(uint64_t index, double value);
+  /// Every element as `type`, rounded as by `setNumberAt`. Shares the bytes if
+  /// that is its type already.
+  Tensor converted(ElementType type) const;
   /// The bits of element `index` of any type, as they are stored.
   uint64_t bitsAt(uint64_t index) const;
   void setBitsAt(uint64_t index, uint64_t bits);
