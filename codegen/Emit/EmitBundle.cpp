@@ -44,8 +44,10 @@ public:
 
   FailureOr<BundleIndex> build() {
     index.producer = "nibble " NIBBLE_VERSION;
-    for (auto &[name, bound] : dimBounds(module))
+    for (auto &[name, bound] : dimBounds(module)) {
+      dimIndex[name] = index.dims.size();
       index.dims.push_back({name, bound.min, bound.max});
+    }
     for (WeightOp weight : module.getOps<WeightOp>())
       addWeightEntry(weight);
     for (ProgramOp program : module.getOps<ProgramOp>())
@@ -127,6 +129,14 @@ private:
     auto kernelOp =
         cast<KernelOp>(SymbolTable::lookupSymbolIn(module, op.getKernel()));
     step.results = kernelOp.getBody().front().getTerminator()->getNumOperands();
+    if (op.getDefines())
+      for (StringRef name : op.getDefines()->getAsValueRange<StringAttr>()) {
+        auto dim = dimIndex.find(name);
+        if (dim == dimIndex.end())
+          return op.emitOpError("expects bounds of '")
+                 << name << "' in " << boundsAttrName;
+        step.defines.push_back(dim->second);
+      }
     for (Attribute attr : op.getBuffers()) {
       auto buffer = cast<BufferAttr>(attr);
       BufferRef ref;
@@ -164,7 +174,7 @@ private:
   BundleIndex index;
   std::map<std::string, std::pair<uint32_t, const KernelSignature *>>
       signatures;
-  llvm::StringMap<uint32_t> weightIndex;
+  llvm::StringMap<uint32_t> weightIndex, dimIndex;
 };
 
 } // namespace

@@ -34,6 +34,7 @@ static const RuleTable &ruleTable() {
     addMovementRules(rules);
     addSliceRules(rules);
     addIndexingRules(rules);
+    addSelectionRules(rules);
     addReductionRules(rules);
     addNormalizationRules(rules);
     addProductRules(rules);
@@ -97,7 +98,9 @@ LogicalResult nibble::onnx::inferNodeDims(NodeOp op,
     if (failed(rule(node)))
       return failure();
   for (auto [index, value] : llvm::enumerate(op.getOutputs())) {
-    refineFromType(value.getType(), results[index]);
+    // What a model declares of a size that data decide is not to be trusted.
+    if (!op->hasAttr(sizesAttrName))
+      refineFromType(value.getType(), results[index]);
     if (failed(checkSizes(op, index, results[index])))
       return failure();
     dropUselessElements(results[index]);

@@ -55,12 +55,15 @@ LogicalResult NodeOp::inferDims(ArrayRef<const ValueDims *> operands,
 void NodeOp::getEffects(
     SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>>
         &effects) {
-  bool draws = llvm::is_contained({"RandomNormal", "RandomNormalLike",
-                                   "RandomUniform", "RandomUniformLike",
-                                   "Bernoulli", "Multinomial"},
-                                  getOpType());
-  bool known = llvm::is_contained({"", "ai.onnx", "com.microsoft"}, getDomain());
-  if (known && !draws && getSubgraphs().empty())
+  bool draws =
+      llvm::is_contained({"RandomNormal", "RandomNormalLike", "RandomUniform",
+                          "RandomUniformLike", "Bernoulli", "Multinomial"},
+                         getOpType());
+  bool known =
+      llvm::is_contained({"", "ai.onnx", "com.microsoft"}, getDomain());
+  // A node may give a dimension its value; that is a use.
+  bool isPure = !draws && !(*this)->hasAttr(sizesAttrName);
+  if (known && isPure && getSubgraphs().empty())
     return;
   effects.emplace_back(MemoryEffects::Read::get());
   effects.emplace_back(MemoryEffects::Write::get());

@@ -60,7 +60,8 @@ typedef enum {
 #define NIBBLE_MAX_RANK 8
 
 /* A dense row-major tensor that the session owns; valid until its next run,
- * its next set_input or its end. */
+ * its next set_input or its end. Where data decide a dimension of the output
+ * (how many elements are not zero), `shape` and `bytes` are those of this run. */
 typedef struct {
   const void *data;
   nibble_element_type type;
@@ -69,7 +70,9 @@ typedef struct {
   size_t bytes;
 } nibble_tensor;
 
-/* An input or output of the model. Names live as long as the bundle. */
+/* An input or output of the model. Names live as long as the bundle. A dimension
+ * of an output that no input has ("nonzero_0") is decided by data; its `max` says
+ * how large it can become. */
 typedef struct {
   const char *name;
   nibble_element_type type;
@@ -116,7 +119,9 @@ NIBBLE_API nibble_status nibble_session_output_port(
 NIBBLE_API nibble_status
 nibble_session_set_input(nibble_session *session, const char *name,
                          const void *data, const int64_t *shape, size_t rank);
-/* Checks that all inputs are set and agree on every dimension, then runs. */
+/* Checks that all inputs are set and agree on every dimension, then runs.
+ * NIBBLE_ERROR_INPUT also if data make a dimension larger than its bound; there
+ * are no outputs then. */
 NIBBLE_API nibble_status nibble_session_run(nibble_session *session);
 NIBBLE_API nibble_status nibble_session_output(const nibble_session *session,
                                                const char *name,

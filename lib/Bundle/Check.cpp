@@ -223,6 +223,8 @@ private:
       for (size_t i = 0; i < entry.steps.size(); ++i)
         if (Status status = checkStep(entry, i); !status.isOk())
           return status.withContext(what + ", step " + std::to_string(i));
+      if (Status status = checkDefinitions(entry, index.dims); !status.isOk())
+        return status.withContext(what);
     }
     return Status::success();
   }

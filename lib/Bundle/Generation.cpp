@@ -66,7 +66,7 @@ std::optional<GenerationInfo> nibble::findGeneration(const EntryPoint &entry) {
 
   for (size_t i = 0; i < entry.outputs.size(); ++i) {
     const Port &port = entry.outputs[i];
-    bool shaped = port.type == ElementType::float32() &&
+    bool shaped = port.type.isFloat() && !port.type.isSmallFloat() &&
                   port.shape.size() == 3 && port.shape[1] == seq &&
                   port.shape[2].asConstant();
     if (shaped && (info.logits < 0 || port.name == "logits"))
@@ -102,13 +102,13 @@ std::optional<GenerationInfo> nibble::findGeneration(const EntryPoint &entry) {
   return info;
 }
 
-static Expected<Tensor> tokenInput(const EntryPoint &entry,
-                                   const GenerationInfo &roles, uint32_t input,
-                                   const Tensor &tokens) {
+Expected<Tensor> nibble::companionInput(const EntryPoint &entry,
+                                        const GenerationInfo &roles,
+                                        uint32_t input, int64_t rows,
+                                        int64_t length) {
   const Port &port = entry.inputs[input];
-  int64_t rows = tokens.shape()[0], length = tokens.shape()[1];
-  std::optional<std::string> batch =
-      entry.inputs[roles.tokens].shape[0].asSymbol();
+  const std::vector<DimExpr> &tokens = entry.inputs[roles.tokens].shape;
+  std::optional<std::string> batch = tokens[0].asSymbol();
   auto size = [&](const std::string &name) -> std::optional<int64_t> {
     if (name == batch)
       return rows;
@@ -130,25 +130,28 @@ static Expected<Tensor> tokenInput(const EntryPoint &entry,
     shape.push_back(*dim);
   }
   Expected<Tensor> tensor = Tensor::tryAllocate(port.type, shape);
-  if (!tensor || port.shape.size() != 2)
+  bool isMask = number == roles.attentionMask;
+  if (!tensor || (!isMask && number != roles.positions))
     return tensor; // a cache without past
   for (int64_t i = 0; i < static_cast<int64_t>(tensor->size()); ++i)
-    tensor->setIntegerAt(i, number == roles.tokens      ? tokens.integerAt(i)
-                            : number == roles.positions ? i % length
-                                                        : 1);
+    tensor->setIntegerAt(i, isMask ? 1 : i % length);
   return tensor;
 }
 
 Expected<std::vector<std::pair<std::string, Tensor>>>
 nibble::tokenInputs(const EntryPoint &entry, const GenerationInfo &roles,
                     const Tensor &tokens) {
+  int64_t rows = tokens.shape()[0], length = tokens.shape()[1];
   std::vector<std::pair<std::string, Tensor>> inputs;
   for (uint32_t i = 0; i < entry.inputs.size(); ++i) {
-    Expected<Tensor> tensor = tokenInput(entry, roles, i, tokens);
+    const Port &port = entry.inputs[i];
+    Expected<Tensor> tensor =
+        static_cast<int32_t>(i) == roles.tokens
+            ? tokens.converted(port.type)
+            : companionInput(entry, roles, i, rows, length);
     if (!tensor)
-      return tensor.status().withContext("input '" + entry.inputs[i].name +
-                                         "'");
-    inputs.emplace_back(entry.inputs[i].name, std::move(*tensor));
+      return tensor.status().withContext("input '" + port.name + "'");
+    inputs.emplace_back(port.name, std::move(*tensor));
   }
   return inputs;
 }

@@ -68,7 +68,8 @@ Bundle::parse(std::span<const std::byte> bytes,
     return Status::error("the bundle's index is damaged: its hash does not "
                          "match; copy the file again");
 
-  Expected<BundleIndex> index = decodeIndex(indexBytes);
+  Expected<BundleIndex> index =
+      decodeIndex(indexBytes, header->requiredFeatures);
   if (!index)
     return index.status();
   if (Status status = checkIndex(*index, indexBytes.size(), bytes.size());

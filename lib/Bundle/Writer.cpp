@@ -114,12 +114,15 @@ private:
     Header header;
     header.totalBytes = file.position() - start;
     header.indexBytes = indexBytes;
+    header.requiredFeatures = featuresOf(index);
     if (Status status = checkIndex(index, indexBytes, header.totalBytes);
         !status.isOk())
       return status;
     std::vector<std::byte> bytes = encodeIndex(index);
     // The reader's limits on single fields are part of its syntax.
-    if (Expected<BundleIndex> readBack = decodeIndex(bytes); !readBack)
+    if (Expected<BundleIndex> readBack =
+            decodeIndex(bytes, header.requiredFeatures);
+        !readBack)
       return readBack.status();
     header.indexDigest = sha256(bytes);
     std::vector<std::byte> headerImage = encodeHeader(header);

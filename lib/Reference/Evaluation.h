@@ -132,6 +132,7 @@ using OpTable = llvm::StringMap<OpFunction>;
 void addQModelOps(OpTable &table);
 void addQuantizedForms(OpTable &table);
 void addQKernelOps(OpTable &table);
+void addSelectionOps(OpTable &table);
 
 /// The operator's entry, or null.
 const NodeEntry *lookup(onnx::NodeOp node);
@@ -140,10 +141,11 @@ Results evaluateCall(const Call &call);
 
 /// Runs the ops of `block` on `arguments` and returns the operands of its
 /// terminator. Values die with their last use. `outer` finds values that are
-/// defined around the block, or is null.
+/// defined around the block, or is null. `dims` grow by the sizes that data
+/// decide.
 using OuterValues = std::function<const Tensor *(mlir::Value)>;
 Results runBlock(mlir::Block &block, ArrayRef<const Tensor *> arguments,
-                 const DimValues &dims, const Observer &observer,
+                 DimValues &dims, const Observer &observer,
                  const OuterValues &outer = {});
 
 /// Binds dimension symbols to sizes, and checks the sizes that they imply.

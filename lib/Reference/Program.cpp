@@ -13,10 +13,12 @@
 
 #include "Strided.h"
 
+#include "nibble/Support/Dims.h"
 #include "nibble/Support/WeightStore.h"
 #include "nibble/dialects/QKernel/QKernel.h"
 
 #include <cstring>
+#include <set>
 
 using namespace mlir;
 
@@ -33,8 +35,9 @@ public:
 
 private:
   LogicalResult bindInputs(const NamedTensors &inputs);
-  LogicalResult allocateOutputs(NamedTensors &outputs);
+  LogicalResult allocateOutputs();
   LogicalResult runStep(qkernel::StepOp step);
+  LogicalResult bindDefinitions(qkernel::StepOp step);
   FailureOr<int64_t> evaluate(Operation *op, StringRef expression,
                               const DimValues &values);
   /// The bytes behind a buffer; those of inputs and weights are read only.
@@ -44,7 +47,9 @@ private:
   qkernel::ProgramOp program;
   const Observer &observer;
   DimValues dims;
-  std::vector<Tensor> inputTensors, outputTensors;
+  std::set<std::string> pending; ///< dimensions that later steps define
+  std::vector<Tensor> inputTensors;
+  std::vector<std::optional<Tensor>> outputTensors;
   llvm::StringMap<Tensor> weights;
   Tensor arena;
 };
@@ -99,12 +104,29 @@ LogicalResult ProgramRun::bindInputs(const NamedTensors &inputs) {
   return success();
 }
 
-LogicalResult ProgramRun::allocateOutputs(NamedTensors &outputs) {
-  for (Attribute attribute : program.getOutputs()) {
+/// Whether all dimensions in the texts are known by now, or no run will know
+/// them.
+static bool isDecided(ArrayAttr texts, const std::set<std::string> &pending) {
+  return llvm::none_of(texts, [&](Attribute attribute) {
+    auto text = dyn_cast<StringAttr>(attribute);
+    Expected<DimExpr> dim = DimExpr::parse(text ? text.str() : std::string());
+    return dim && llvm::any_of(dim->symbols(), [&](const std::string &name) {
+             return pending.count(name) != 0;
+           });
+  });
+}
+
+/// Allocates the outputs whose sizes no later step decides.
+LogicalResult ProgramRun::allocateOutputs() {
+  outputTensors.resize(program.getOutputs().size());
+  for (auto [attribute, output] :
+       llvm::zip(program.getOutputs(), outputTensors)) {
     auto port = dyn_cast<qkernel::PortAttr>(attribute);
     auto element = port ? fromMlirType(port.getElement()) : std::nullopt;
     if (!element)
       return program.emitOpError() << "expects outputs to be #qkernel.port";
+    if (output || !isDecided(port.getDims(), pending))
+      continue;
     Shape shape;
     for (Attribute attribute : port.getDims()) {
       auto text = dyn_cast<StringAttr>(attribute);
@@ -118,10 +140,32 @@ LogicalResult ProgramRun::allocateOutputs(NamedTensors &outputs) {
     if (!tensor)
       return program.emitOpError() << "output '" << port.getName()
                                    << "': " << tensor.status().message();
-    outputTensors.push_back(*tensor);
-    outputs.emplace_back(port.getName().str(), Tensor());
+    output = *tensor;
   }
   return success();
+}
+
+/// Gives the dimensions that the step defines their values.
+LogicalResult ProgramRun::bindDefinitions(qkernel::StepOp step) {
+  auto buffer = cast<qkernel::BufferAttr>(step.getBuffers().getValue().back());
+  FailureOr<std::span<std::byte>> bytes = locate(step, buffer);
+  if (failed(bytes))
+    return failure();
+  auto bounds = dimBounds(step->getParentOfType<ModuleOp>());
+  size_t at = 0;
+  for (StringRef name : step.getDefines()->getAsValueRange<StringAttr>()) {
+    int64_t value;
+    std::memcpy(&value, bytes->data() + at, sizeof value);
+    at += sizeof value;
+    auto bound = bounds.find(name.str());
+    if (value < 0 || (bound != bounds.end() &&
+                      (value < bound->second.min || value > bound->second.max)))
+      return step.emitOpError() << "dimension '" << name << "' would be "
+                                << value << ", which is out of its bounds";
+    dims[name.str()] = value;
+    pending.erase(name.str());
+  }
+  return allocateOutputs();
 }
 
 FailureOr<std::span<std::byte>> ProgramRun::locate(qkernel::StepOp step,
@@ -141,8 +185,8 @@ FailureOr<std::span<std::byte>> ProgramRun::locate(qkernel::StepOp step,
       whole = readOnly(inputTensors[index]);
     break;
   case qkernel::BufferKind::Output:
-    if (index < outputTensors.size())
-      whole = outputTensors[index].mutableBytes();
+    if (index < outputTensors.size() && outputTensors[index])
+      whole = outputTensors[index]->mutableBytes();
     break;
   case qkernel::BufferKind::Arena:
     whole = arena.mutableBytes();
@@ -266,14 +310,20 @@ LogicalResult ProgramRun::runStep(qkernel::StepOp step) {
     if (!bytes->empty())
       std::memcpy(bytes->data(), value.bytes().data(), bytes->size());
   }
+  if (step.getDefines() && failed(bindDefinitions(step)))
+    return failure();
   if (observer)
     observer(step, {}, *values);
   return success();
 }
 
 FailureOr<NamedTensors> ProgramRun::run(const NamedTensors &inputs) {
-  NamedTensors outputs;
-  if (failed(bindInputs(inputs)) || failed(allocateOutputs(outputs)))
+  auto steps = program.getBody().front().getOps<qkernel::StepOp>();
+  for (qkernel::StepOp step : steps)
+    if (step.getDefines())
+      for (StringRef name : step.getDefines()->getAsValueRange<StringAttr>())
+        pending.insert(name.str());
+  if (failed(bindInputs(inputs)) || failed(allocateOutputs()))
     return failure();
   Expected<Tensor> memory =
       Tensor::tryAllocate(ElementType::unsignedInt(8),
@@ -281,11 +331,14 @@ FailureOr<NamedTensors> ProgramRun::run(const NamedTensors &inputs) {
   if (!memory)
     return program.emitOpError() << "arena: " << memory.status().message();
   arena = *memory;
-  for (auto step : program.getBody().front().getOps<qkernel::StepOp>())
+  for (qkernel::StepOp step : steps)
     if (failed(runStep(step)))
       return failure();
-  for (auto [output, tensor] : llvm::zip(outputs, outputTensors))
-    output.second = tensor;
+  NamedTensors outputs;
+  for (auto [attribute, tensor] :
+       llvm::zip(program.getOutputs(), outputTensors))
+    outputs.emplace_back(cast<qkernel::PortAttr>(attribute).getName().str(),
+                         *tensor);
   return outputs;
 }
 

@@ -7,11 +7,14 @@
 //
 // ONNX operators that look at elements to say which ones are meant: NonZero,
 // Compress, Unique, TopK; and OneHot, which marks them. The first three have
-// results whose shape depends on data.
+// results whose shape depends on data; the ops of the qkernel dialect that find
+// the sizes are here as well.
 //
 //===----------------------------------------------------------------------===//
 
 #include "Indexing.h"
+
+#include "nibble/dialects/QKernel/QKernel.h"
 
 #include <cstring>
 #include <numeric>
@@ -109,15 +112,19 @@ static int compareElements(const Tensor &x, uint64_t a, uint64_t b) {
   return order(x.integerAt(a), x.integerAt(b));
 }
 
-static Results unique(const NodeCall &call) {
-  const Tensor &x = call[0];
-  FailureOr<std::optional<int64_t>> axis = optionalAxis(call);
-  if (failed(axis))
-    return failure();
-  // Slice i is what position i holds; without an axis, one element.
-  int64_t count = *axis ? x.shape()[**axis] : static_cast<int64_t>(x.size());
-  int64_t inner = *axis ? productOf(x.shape(), **axis + 1) : 1;
-  int64_t outer = *axis ? productOf(x.shape(), 0, **axis) : 1;
+namespace {
+/// Equal slices of a tensor, as indices of slices and numbers of groups.
+struct Groups {
+  std::vector<int64_t> first, inverse, counts;
+};
+} // namespace
+
+/// Slice i is what position i holds along the axis; without one, an element.
+static Groups groupSlices(const Tensor &x, std::optional<int64_t> axis,
+                          bool isSorted) {
+  int64_t count = axis ? x.shape()[*axis] : static_cast<int64_t>(x.size());
+  int64_t inner = axis ? productOf(x.shape(), *axis + 1) : 1;
+  int64_t outer = axis ? productOf(x.shape(), 0, *axis) : 1;
   auto compare = [&](int64_t a, int64_t b) {
     for (int64_t o = 0; o < outer; ++o)
       for (int64_t i = 0; i < inner; ++i)
@@ -138,7 +145,7 @@ static Results unique(const NodeCall &call) {
     inverse[position] = static_cast<int64_t>(first.size()) - 1;
     ++counts.back();
   }
-  if (!call.intAttribute("sorted", 1)) {
+  if (!isSorted) {
     // In the order in which they come.
     std::vector<int64_t> by(first.size()), rank(first.size());
     std::iota(by.begin(), by.end(), 0);
@@ -152,6 +159,16 @@ static Results unique(const NodeCall &call) {
     for (int64_t &index : inverse)
       index = rank[index];
   }
+  return {std::move(first), std::move(inverse), std::move(counts)};
+}
+
+static Results unique(const NodeCall &call) {
+  const Tensor &x = call[0];
+  FailureOr<std::optional<int64_t>> axis = optionalAxis(call);
+  if (failed(axis))
+    return failure();
+  auto [first, inverse, counts] =
+      groupSlices(x, *axis, call.intAttribute("sorted", 1));
   FailureOr<Tensor> values = pick(call, x, *axis, first);
   if (failed(values))
     return failure();
@@ -159,6 +176,29 @@ static Results unique(const NodeCall &call) {
                                  int64Tensor(inverse), int64Tensor(counts)};
   results.resize(call.op->getNumResults());
   return results;
+}
+
+//===----------------------------------------------------------------------===//
+// Their sizes
+//===----------------------------------------------------------------------===//
+
+static Results countNonzero(const Call &call) {
+  const Tensor &x = call[0];
+  int64_t count = 0;
+  for (uint64_t i = 0; i < x.size(); ++i)
+    count += x.numberAt(i) != 0;
+  return single(int64Tensor({count}));
+}
+
+static Results uniqueGroups(const Call &call) {
+  auto op = mlir::cast<qkernel::UniqueGroupsOp>(call.op);
+  auto [first, inverse, counts] =
+      groupSlices(call[0], op.getAxis(), op.getSorted());
+  auto count = static_cast<int64_t>(first.size());
+  first.resize(inverse.size());
+  counts.resize(inverse.size());
+  return std::vector<Tensor>{int64Tensor(first), int64Tensor(inverse),
+                             int64Tensor(counts), int64Tensor({count})};
 }
 
 //===----------------------------------------------------------------------===//
@@ -245,6 +285,11 @@ void addSelectionNodes(NodeTable &table) {
   table["Unique"] = {unique, 1};
   table["OneHot"] = {oneHot, 3};
   table["TopK"] = {topK, 1};
+}
+
+void addSelectionOps(OpTable &table) {
+  table["qkernel.count_nonzero"] = countNonzero;
+  table["qkernel.unique_groups"] = uniqueGroups;
 }
 
 } // namespace nibble::reference

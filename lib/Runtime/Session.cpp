@@ -73,6 +73,60 @@ Status Session::State::prepareStep(const Step &step) {
   return Status::success();
 }
 
+/// One stage for the inputs, and one for each step that defines dimensions.
+void Session::State::prepareStages() {
+  stages.resize(1);
+  for (const Step &step : entry.steps) {
+    if (step.defines.empty())
+      continue;
+    for (uint32_t dim : step.defines)
+      definedIn[bundle->index().dims[dim].name] =
+          static_cast<uint32_t>(stages.size());
+    stages.emplace_back().dims = step.defines;
+  }
+}
+
+/// The first stage in which all dimensions of an expression are known.
+uint32_t Session::State::stageOf(const DimExpr &expression) const {
+  uint32_t stage = 0;
+  for (const std::string &name : expression.symbols())
+    if (auto found = definedIn.find(name); found != definedIn.end())
+      stage = std::max(stage, found->second);
+  return stage;
+}
+
+/// Everything is set up in the first stage in which that is possible. Bundle
+/// has checked that no step needs it earlier.
+void Session::State::assignStages() {
+  std::vector<uint32_t> ofExpression, ofOutput;
+  for (uint32_t i = 0; i < expressions.size(); ++i) {
+    ofExpression.push_back(stageOf(expressions[i]));
+    stages[ofExpression[i]].expressions.push_back(i);
+  }
+  for (uint32_t i = 0; i < outputShapes.size(); ++i) {
+    uint32_t stage = 0;
+    for (uint32_t dim : outputShapes[i])
+      stage = std::max(stage, ofExpression[dim]);
+    ofOutput.push_back(stage);
+    stages[stage].outputs.push_back(i);
+  }
+  for (uint32_t i = 0; i < scalars.size(); ++i)
+    stages[ofExpression[scalars[i]]].scalars.push_back(i);
+  for (uint32_t i = 0; i < steps.size(); ++i) {
+    const PreparedStep &step = steps[i];
+    uint32_t stage = ofExpression[step.tasks];
+    for (uint32_t b = 0; b < step.bufferCount; ++b) {
+      const PreparedBuffer &buffer = buffers[step.firstBuffer + b];
+      uint32_t own = ofExpression[buffer.bytes];
+      if (buffer.kind == BufferRef::Kind::Output)
+        own = std::max(own, ofOutput[buffer.index]);
+      stages[own].buffers.push_back(step.firstBuffer + b);
+      stage = std::max(stage, own);
+    }
+    stages[stage].steps.push_back(i);
+  }
+}
+
 Status Session::State::prepare() {
   const BundleIndex &index = bundle->index();
   bounds = bundle::boundsOf(index.dims);
@@ -111,9 +165,17 @@ Status Session::State::prepare() {
     for (const DimExpr &dim : port.shape)
       outputShapes.back().push_back(numberOf(dim));
   }
-  for (const Step &step : entry.steps)
+  prepareStages();
+  uint32_t stage = 0;
+  for (const Step &step : entry.steps) {
     if (Status status = prepareStep(step); !status.isOk())
       return status;
+    if (step.defines.empty())
+      continue;
+    steps.back().stage = ++stage;
+    stages[stage].values = static_cast<uint32_t>(buffers.size() - 1);
+  }
+  assignStages();
   values.resize(expressions.size());
   scalarValues.resize(scalars.size());
   return checkSolvable();
@@ -269,13 +331,10 @@ Status Session::run() {
     return Status::error("input " + quoted(name) +
                          " is not set; all inputs must be set before a run");
   state->hasRun = false;
-  using Part = Status (State::*)();
-  for (Part part : {&State::solveDims, &State::evaluate, &State::checkShapes,
-                    &State::checkIndices, &State::placeInputs,
-                    &State::placeOutputs, &State::placeBuffers})
-    if (Status status = (state.get()->*part)(); !status.isOk())
-      return status;
-  state->runSteps();
+  if (Status status = state->prepareInputs(); !status.isOk())
+    return status;
+  if (Status status = state->runSteps(); !status.isOk())
+    return status;
   state->hasRun = true;
   return Status::success();
 }

@@ -5,13 +5,15 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Solves the dimensions from the shapes of the inputs, evaluates the
-// expressions of the program with them and compares the result with the shapes
-// again.
+// Solves the dimensions from the shapes of the inputs, or takes them from the
+// step that defines them, and evaluates the expressions of the program with
+// them. What the inputs gave is compared with their shapes again.
 //
 //===----------------------------------------------------------------------===//
 
 #include "SessionState.h"
+
+#include <cstring>
 
 using namespace nibble;
 using namespace nibble::session;
@@ -94,11 +96,31 @@ Status Session::State::solveDims() {
   return Status::success();
 }
 
-Status Session::State::evaluate() {
-  for (size_t i = 0; i < expressions.size(); ++i) {
+/// Takes the values of the dimensions that the last step has found. They are
+/// data: nothing has checked them yet.
+Status Session::State::define(const Stage &stage) {
+  const auto *found = static_cast<const std::byte *>(pointers[stage.values]);
+  for (uint32_t number : stage.dims) {
+    const DimSymbol &dim = bundle->index().dims[number];
+    int64_t value;
+    std::memcpy(&value, found, sizeof value);
+    found += sizeof value;
+    if (value < dim.min || value > dim.max)
+      return Status::error(
+          "the data of the inputs make dimension " + quoted(dim.name) + " " +
+          std::to_string(value) + ", but the model was compiled for " +
+          std::to_string(dim.min) + " to " + std::to_string(dim.max) +
+          "; use other inputs or compile with a larger bound");
+    dims[number] = value;
+  }
+  return Status::success();
+}
+
+Status Session::State::evaluate(const Stage &stage) {
+  for (uint32_t i : stage.expressions) {
     Expected<int64_t> value = valueOf(expressions[i]);
     if (!value)
-      return value.status().withContext("the input shapes do not give '" +
+      return value.status().withContext("the inputs do not give '" +
                                         expressions[i].str() + "'");
     values[i] = *value;
   }
@@ -122,10 +144,12 @@ Status Session::State::checkShapes() {
   return Status::success();
 }
 
-/// Every dimension that the program uses must appear in an input's shape, or
-/// have one possible value.
+/// Every dimension that the program uses must appear in an input's shape, be
+/// defined by a step, or have one possible value.
 Status Session::State::checkSolvable() const {
   std::set<std::string> known;
+  for (const auto &[name, stage] : definedIn)
+    known.insert(name);
   for (const Port &port : entry.inputs)
     for (const DimExpr &dim : port.shape)
       for (const std::string &name : dim.symbols())

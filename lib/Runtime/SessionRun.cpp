@@ -104,8 +104,8 @@ Status Session::State::placeInputs() {
   return Status::success();
 }
 
-Status Session::State::placeOutputs() {
-  for (size_t i = 0; i < outputs.size(); ++i) {
+Status Session::State::placeOutputs(const Stage &stage) {
+  for (uint32_t i : stage.outputs) {
     Output &output = outputs[i];
     const Port &port = entry.outputs[i];
     output.shape.rank = outputShapes[i].size();
@@ -132,8 +132,8 @@ Status Session::State::placeOutputs() {
   return Status::success();
 }
 
-Status Session::State::placeBuffers() {
-  for (size_t i = 0; i < buffers.size(); ++i) {
+Status Session::State::placeBuffers(const Stage &stage) {
+  for (uint32_t i : stage.buffers) {
     const PreparedBuffer &buffer = buffers[i];
     int64_t bytes = values[buffer.bytes];
     uint64_t room = 0;
@@ -160,9 +160,10 @@ Status Session::State::placeBuffers() {
                            std::to_string(bytes) + " bytes of a buffer of " +
                            std::to_string(room) + "; compile the model again");
   }
-  for (size_t i = 0; i < scalars.size(); ++i)
+  for (uint32_t i : stage.scalars)
     scalarValues[i] = values[scalars[i]];
-  for (PreparedStep &step : steps) {
+  for (uint32_t i : stage.steps) {
+    PreparedStep &step = steps[i];
     step.taskCount = values[step.tasks];
     int64_t left = smallStepBytes;
     for (uint32_t i = 0; i < step.bufferCount && left > 0; ++i)
@@ -172,18 +173,48 @@ Status Session::State::placeBuffers() {
   return Status::success();
 }
 
-void Session::State::runSteps() {
+/// Sets up all that the inputs decide.
+Status Session::State::prepareInputs() {
+  const Stage &first = stages.front();
+  if (Status status = solveDims(); !status.isOk())
+    return status;
+  if (Status status = evaluate(first); !status.isOk())
+    return status;
+  using Part = Status (State::*)();
+  for (Part part :
+       {&State::checkShapes, &State::checkIndices, &State::placeInputs})
+    if (Status status = (this->*part)(); !status.isOk())
+      return status;
+  if (Status status = placeOutputs(first); !status.isOk())
+    return status;
+  return placeBuffers(first);
+}
+
+/// Sets up all that the dimensions decide that the last step has found.
+Status Session::State::enter(const Stage &stage) {
+  using Part = Status (State::*)(const Stage &);
+  for (Part part : {&State::define, &State::evaluate, &State::placeOutputs,
+                    &State::placeBuffers})
+    if (Status status = (this->*part)(stage); !status.isOk())
+      return status;
+  return Status::success();
+}
+
+Status Session::State::runSteps() {
   for (const PreparedStep &step : steps) {
-    if (step.taskCount <= 0)
-      continue;
     void *const *stepBuffers = pointers.data() + step.firstBuffer;
     const int64_t *stepScalars = scalarValues.data() + step.firstScalar;
-    if (step.isSmall) {
-      step.kernel(stepBuffers, stepScalars, 0, step.taskCount);
-      continue;
+    if (step.isSmall || step.taskCount <= 0) {
+      if (step.taskCount > 0)
+        step.kernel(stepBuffers, stepScalars, 0, step.taskCount);
+    } else {
+      pool.parallelFor(step.taskCount, [&](int64_t begin, int64_t end) {
+        step.kernel(stepBuffers, stepScalars, begin, end);
+      });
     }
-    pool.parallelFor(step.taskCount, [&](int64_t begin, int64_t end) {
-      step.kernel(stepBuffers, stepScalars, begin, end);
-    });
+    if (step.stage != 0)
+      if (Status status = enter(stages[step.stage]); !status.isOk())
+        return status;
   }
+  return Status::success();
 }

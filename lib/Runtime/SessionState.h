@@ -8,7 +8,9 @@
 // A run has two halves. Set-up solves the dimensions from the input shapes,
 // evaluates each distinct expression of the program once, checks every buffer
 // against the memory behind it and patches pointers. The step loop then calls
-// kernels with arrays that were laid out when the session was made.
+// kernels with arrays that were laid out when the session was made. Where a
+// step defines dimensions, the loop stops behind it for the set-up of what
+// follows from them: a stage.
 //
 // Bundle::open has verified all references; what is checked here depends on the
 // sizes of the run.
@@ -68,8 +70,18 @@ struct Output {
 struct PreparedStep {
   CpuKernel kernel = nullptr;
   uint32_t firstBuffer = 0, firstScalar = 0, tasks = 0, bufferCount = 0;
+  uint32_t stage = 0; ///< that begins behind the step; 0: none
   int64_t taskCount = 0;
   bool isSmall = false; ///< not worth a second thread in this run
+};
+
+/// A part of a run, from the step that defines `dims` to the next such step;
+/// the first begins with the dimensions of the inputs. The rest is what these
+/// dimensions decide: numbers of expressions, outputs, ...
+struct Stage {
+  std::vector<uint32_t> dims;
+  uint32_t values = 0; ///< number of the buffer that holds those of `dims`
+  std::vector<uint32_t> expressions, outputs, buffers, scalars, steps;
 };
 
 /// A pointer that follows an input or output, or a size to check.
@@ -99,6 +111,9 @@ struct Session::State {
 
   // Once per session.
   Status loadCode();
+  void prepareStages();
+  uint32_t stageOf(const DimExpr &expression) const;
+  void assignStages();
   Status prepare();
   uint32_t numberOf(const DimExpr &expression);
   Status prepareStep(const Step &step);
@@ -109,11 +124,14 @@ struct Session::State {
   bool solveFrom(const session::InputDim &dim, int64_t value);
   Status checkShapes();
   Status checkIndices();
-  Status evaluate();
+  Status evaluate(const session::Stage &stage);
   Status placeInputs();
-  Status placeOutputs();
-  Status placeBuffers();
-  void runSteps();
+  Status placeOutputs(const session::Stage &stage);
+  Status placeBuffers(const session::Stage &stage);
+  Status prepareInputs();
+  Status define(const session::Stage &stage);
+  Status enter(const session::Stage &stage);
+  Status runSteps();
 
   std::optional<int64_t> dimension(const std::string &name) const;
   size_t dimNumber(const std::string &name) const;
@@ -136,6 +154,8 @@ struct Session::State {
   std::vector<int64_t> values;
   std::vector<std::vector<uint32_t>> outputShapes; ///< expression numbers
 
+  std::vector<session::Stage> stages;        ///< at least the first
+  std::map<std::string, uint32_t> definedIn; ///< dimension -> stage
   std::vector<session::PreparedStep> steps;
   std::vector<session::PreparedBuffer> buffers;
   std::vector<void *> pointers;  ///< as buffers

@@ -10,6 +10,8 @@
 //
 //   CastLike(x, y)            Cast(x); the result's type says to what
 //   SwiGLU(a, b)              Swish(a) b
+//   Compress(x, c)            Gather(x, NonZero(c)); the size of what NonZero
+//                             finds is then the only one that data decide
 //   Softmax(x), opset < 13    Reshape(Softmax(Flatten(x))): until then the axis
 //                             and all after it were one
 //
@@ -18,7 +20,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Match.h"
+#include "NodeMaker.h"
 
 #include "nibble/passes/Frontend/Passes.h"
 
@@ -58,6 +60,31 @@ void replaceSwiGlu(onnx::NodeOp node, OpBuilder &builder) {
                         node.input(0), attributesOf(node, {"alpha"}, builder));
   node->getResult(0).replaceAllUsesWith(
       makeNode(builder, node, "Mul", type, {gate, node.input(1)}));
+}
+
+void replaceCompress(onnx::NodeOp node, OpBuilder &builder) {
+  if (!node.is("Compress") || !node.input(0) || !node.input(1))
+    return;
+  Value x = node.input(0), condition = node.input(1);
+  auto type = dyn_cast<RankedTensorType>(x.getType());
+  auto flags = dyn_cast<RankedTensorType>(condition.getType());
+  int64_t axis = 0;
+  NodeMaker make(builder, node);
+  if (!type || !flags || flags.getRank() != 1)
+    return;
+  if (node.attribute("axis"))
+    axis = fromFront(node.intAttribute("axis", 0), type.getRank());
+  else
+    x = make.reshape(x, {-1});
+  if (axis < 0 || axis >= rankOf(x))
+    return;
+  auto found =
+      RankedTensorType::get({1, ShapedType::kDynamic}, builder.getI64Type());
+  Value indices =
+      make.squeeze(makeNode(builder, node, "NonZero", found, condition), 0);
+  node->getResult(0).replaceAllUsesWith(makeNode(
+      builder, node, "Gather", node->getResult(0).getType(), {x, indices},
+      builder.getNamedAttr("axis", builder.getI64IntegerAttr(axis))));
 }
 
 /// Softmax and its relatives over all dimensions from `axis` on.
@@ -108,6 +135,7 @@ struct Canonicalize : impl::CanonicalizeBase<Canonicalize> {
           return;
         replaceCastLike(node, builder);
         replaceSwiGlu(node, builder);
+        replaceCompress(node, builder);
         replaceFlatteningSoftmax(node, builder);
       });
   }

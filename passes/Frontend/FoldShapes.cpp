@@ -237,22 +237,6 @@ void inlineBranch(onnx::NodeOp node) {
   node->erase();
 }
 
-/// Gives the function the types that its results now have. A function that is
-/// called keeps its signature.
-void updateSignature(func::FuncOp function) {
-  auto uses = SymbolTable::getSymbolUses(function,
-                                         function->getParentOfType<ModuleOp>());
-  if (!uses || !uses->empty())
-    return;
-  auto terminator =
-      dyn_cast<func::ReturnOp>(function.getBody().front().getTerminator());
-  if (!terminator)
-    return;
-  function.setFunctionType(FunctionType::get(function.getContext(),
-                                             function.getArgumentTypes(),
-                                             terminator.getOperandTypes()));
-}
-
 struct FoldShapes : impl::FoldShapesBase<FoldShapes> {
   void runOnOperation() override {
     // Before the analysis, which does not look into branches. Inner ones first.

@@ -419,6 +419,20 @@ forEachFunction(ModuleOp module,
   return success();
 }
 
+void updateSignature(func::FuncOp function) {
+  auto uses = SymbolTable::getSymbolUses(function,
+                                         function->getParentOfType<ModuleOp>());
+  if (!uses || !uses->empty())
+    return;
+  auto terminator =
+      dyn_cast<func::ReturnOp>(function.getBody().front().getTerminator());
+  if (!terminator)
+    return;
+  function.setFunctionType(FunctionType::get(function.getContext(),
+                                             function.getArgumentTypes(),
+                                             terminator.getOperandTypes()));
+}
+
 void rewriteInOrder(
     Operation *root,
     llvm::function_ref<void(Operation *, OpBuilder &)> rewrite) {

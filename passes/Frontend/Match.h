@@ -124,6 +124,9 @@ void rewriteInOrder(
 llvm::LogicalResult forEachFunction(
     mlir::ModuleOp module,
     llvm::function_ref<void(mlir::func::FuncOp, DimsAnalysis &)> visit);
+/// Gives the function the types that its results now have. A function that is
+/// called keeps its signature.
+void updateSignature(mlir::func::FuncOp function);
 /// Erases ops without effects and uses.
 void eraseDead(mlir::Operation *root);
 

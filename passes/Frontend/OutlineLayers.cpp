@@ -8,7 +8,8 @@
 // A transformer is a chain: between two layers one value, the residual stream,
 // carries everything that is still needed. So:
 //
-//  1. The stream is what depends on the first embedding or linear.
+//  1. The stream is what depends on the first embedding or linear, or on a size
+//     that its data decide.
 //  2. It can be cut where exactly one of its values is used later (results of
 //     the function do not count: they leave anyway). Cuts make segments.
 //  3. Two segments are alike if they have the same ops, attributes, types and
@@ -60,13 +61,42 @@ bool isCloned(Operation *op) {
              qmodel::LoadOp>(op);
 }
 
+/// Sizes that data decide, by name.
+class DecidedSizes {
+public:
+  void add(Operation *op) {
+    if (auto names = op->getAttrOfType<ArrayAttr>(sizesAttrName))
+      for (StringRef name : names.getAsValueRange<StringAttr>())
+        known.insert(name);
+  }
+  /// Whether `op` says what follows from one of them.
+  bool isUsedBy(Operation *op) const {
+    auto tensor = dyn_cast<qmodel::DimTensorOp>(op);
+    if (!tensor || known.empty())
+      return false;
+    auto uses = [&](StringRef text) {
+      Expected<DimExpr> expression = DimExpr::parse(text.str());
+      return expression && llvm::any_of(expression->symbols(),
+                                        [&](const std::string &symbol) {
+                                          return known.contains(symbol);
+                                        });
+    };
+    return llvm::any_of(tensor.getValues().getAsValueRange<StringAttr>(), uses);
+  }
+
+private:
+  llvm::StringSet<> known;
+};
+
 /// Ops that depend on the first embedding or linear, in order.
 Segment streamOf(Block &block) {
   Segment stream;
   llvm::DenseSet<Operation *> members;
+  DecidedSizes sizes;
   for (Operation &op : block.without_terminator()) {
     bool starts = stream.empty() && isa<QuantizableOpInterface>(op);
-    bool depends = llvm::any_of(op.getOperands(), [&](Value operand) {
+    bool depends = sizes.isUsedBy(&op);
+    depends |= llvm::any_of(op.getOperands(), [&](Value operand) {
       return members.contains(operand.getDefiningOp());
     });
     // Values that a region captures count too.
@@ -78,6 +108,7 @@ Segment streamOf(Block &block) {
       continue;
     stream.push_back(&op);
     members.insert(&op);
+    sizes.add(&op);
   }
   return stream;
 }
@@ -177,13 +208,38 @@ private:
       if (name == "plan" || (name == "id" && isa<QuantizableOpInterface>(op)) ||
           (name == "weight" && isa<qmodel::LoadOp>(op)) || isParameter(op))
         continue;
-      os << name << '=' << attribute.getValue() << ' ';
+      auto texts = dyn_cast<ArrayAttr>(attribute.getValue());
+      bool areNames = name == sizesAttrName;
+      os << name << '=';
+      if (texts && (areNames || isa<qmodel::DimTensorOp>(op)))
+        describeDims(texts, areNames);
+      else
+        os << attribute.getValue();
+      os << ' ';
+    }
+  }
+
+  /// Expressions, with numbers for the sizes that the data of the segment
+  /// decide: their names differ from layer to layer.
+  void describeDims(ArrayAttr texts, bool areNames) {
+    for (Attribute element : texts) {
+      auto text = dyn_cast<StringAttr>(element);
+      if (!text)
+        continue; // refused by the verifier
+      if (areNames)
+        sizes.try_emplace(
+            text.str(),
+            DimExpr::symbol("size." + std::to_string(sizes.size())));
+      Expected<DimExpr> expression = DimExpr::parse(text.str());
+      os << (expression ? expression->substitute(sizes).str() : text.str())
+         << ',';
     }
   }
 
   std::string text;
   llvm::raw_string_ostream os;
   llvm::DenseMap<Value, size_t> numbers;
+  std::map<std::string, DimExpr> sizes;
 };
 
 /// The repetition that covers most ops.

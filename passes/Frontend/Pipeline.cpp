@@ -24,6 +24,8 @@ namespace nibble::frontend {
 
 void buildFrontendPipeline(OpPassManager &manager) {
   manager.addPass(createCanonicalize());
+  manager.addPass(createCSEPass());
+  manager.addPass(createNameSizes());
   manager.addPass(createFoldShapes());
   manager.addPass(createCSEPass());
   manager.addPass(createRaiseQuantized());

@@ -184,9 +184,10 @@ LogicalResult takeBias(onnx::NodeOp node, OpBuilder &builder) {
       });
   if (!match)
     return failure();
+  // The location says which value this is: the sum.
   qmodel::LayerNormOp norm = match->norm;
   node->getResult(0).replaceAllUsesWith(qmodel::LayerNormOp::create(
-      builder, norm.getLoc(), norm.getType(), norm.getX(), norm.getGain(),
+      builder, node.getLoc(), norm.getType(), norm.getX(), norm.getGain(),
       match->bias, norm.getEpsilonAttr()));
   return success();
 }

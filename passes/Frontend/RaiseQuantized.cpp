@@ -22,9 +22,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "Match.h"
+#include "StoredBytes.h"
 
 #include "nibble/Support/Decline.h"
-#include "nibble/Support/WeightStore.h"
 #include "nibble/passes/Frontend/Passes.h"
 
 using namespace mlir;
@@ -45,7 +45,7 @@ struct Codes {
 
 class QuantizedMatcher {
 public:
-  explicit QuantizedMatcher(ModuleOp module) : module(module), ids(module) {}
+  explicit QuantizedMatcher(ModuleOp module) : bytes(module), ids(module) {}
 
   LogicalResult raise(onnx::NodeOp node, OpBuilder &builder);
 
@@ -54,145 +54,12 @@ private:
   LogicalResult raiseMatMul(onnx::NodeOp node, OpBuilder &builder);
   LogicalResult raiseGather(onnx::NodeOp node, OpBuilder &builder);
 
-  /// The bytes of `source`, a constant or a weight as it is stored, read as
-  /// `type`: the same symbol, another one for the same bytes, or null if the
-  /// bytes are not known or too few or many.
-  Value reread(Value source, RankedTensorType type, OpBuilder &builder);
-  /// [rows, columns] of rows of `stored` columns in `source`.
-  Value unpadded(Value source, int64_t rows, int64_t stored, int64_t columns,
-                 Type element, OpBuilder &builder);
-  Value load(qmodel::WeightOp weight, Location loc, OpBuilder &builder);
   Value dequantize(onnx::NodeOp node, const Codes &parts, Type element,
                    OpBuilder &builder);
 
-  ModuleOp module;
+  StoredBytes bytes;
   LayerIds ids;
-  /// Symbols that were made for other symbols' bytes: tied layers share them.
-  llvm::DenseMap<std::pair<Attribute, Type>, qmodel::WeightOp> made;
 };
-
-//===----------------------------------------------------------------------===//
-// Bytes
-//===----------------------------------------------------------------------===//
-
-/// The constant or load whose bytes `value` has, or null.
-Value storedBehind(Value value) {
-  while (onnx::NodeOp reshape = nodeOf(value, "Reshape"))
-    value = reshape.input(0);
-  auto load = value.getDefiningOp<qmodel::LoadOp>();
-  return value.getDefiningOp<onnx::ConstantOp>() ||
-                 (load && !load.getPermutation())
-             ? value
-             : Value();
-}
-
-FailureOr<Tensor> tensorOf(Value stored) {
-  if (auto load = stored.getDefiningOp<qmodel::LoadOp>())
-    return qmodel::loadTensor(load);
-  return tensorFromLiteral(
-      stored.getDefiningOp<onnx::ConstantOp>().getValueAttr());
-}
-
-/// What a symbol is called and found again by: the weight's name, or the
-/// literal of a constant.
-Attribute identityOf(Value stored) {
-  if (auto load = stored.getDefiningOp<qmodel::LoadOp>())
-    return load.getWeightAttr();
-  return stored.getDefiningOp<onnx::ConstantOp>().getValueAttr();
-}
-
-std::string nameOf(Value stored) {
-  if (auto load = stored.getDefiningOp<qmodel::LoadOp>())
-    return (load.getWeight() + ".codes").str();
-  StringRef name = nodeName(stored.getLoc());
-  return name.empty() ? "codes" : name.str();
-}
-
-bool isLiteral(Value stored) {
-  auto load = stored.getDefiningOp<qmodel::LoadOp>();
-  qmodel::WeightOp weight = load ? qmodel::weightOf(load) : nullptr;
-  return !weight || isa<DenseElementsAttr>(weight.getValue());
-}
-
-Value QuantizedMatcher::load(qmodel::WeightOp weight, Location loc,
-                             OpBuilder &builder) {
-  return qmodel::LoadOp::create(builder, loc, weight.getType(),
-                                FlatSymbolRefAttr::get(weight.getSymNameAttr()),
-                                DenseI64ArrayAttr());
-}
-
-Value QuantizedMatcher::reread(Value source, RankedTensorType type,
-                               OpBuilder &builder) {
-  Value stored = storedBehind(source);
-  std::optional<ElementType> element = fromMlirType(type.getElementType());
-  std::optional<uint64_t> count = elementCount(type.getShape());
-  if (!stored || !element || !count)
-    return nullptr;
-  if (stored.getType() == type && stored.getDefiningOp<qmodel::LoadOp>())
-    return stored;
-  auto &known = made[{identityOf(stored), type}];
-  if (known)
-    return load(known, source.getLoc(), builder);
-  if (isLiteral(stored)) {
-    FailureOr<Tensor> tensor = tensorOf(stored);
-    if (failed(tensor) || byteSize(*element, *count) != tensor->bytes().size())
-      return nullptr;
-    auto owner = std::make_shared<Tensor>(*tensor);
-    FailureOr<qmodel::WeightOp> weight = qmodel::addWeight(
-        module, source.getLoc(), nameOf(stored),
-        Tensor::borrow(*element, type.getShape().vec(), owner->bytes(), owner),
-        /*literal=*/true);
-    if (failed(weight))
-      return nullptr;
-    known = *weight;
-    return load(known, source.getLoc(), builder);
-  }
-  qmodel::WeightOp weight =
-      qmodel::weightOf(stored.getDefiningOp<qmodel::LoadOp>());
-  auto bytes = cast<qmodel::StoredAttr>(weight.getValue());
-  if (byteSize(*element, *count) != bytes.getBytes())
-    return nullptr;
-  std::string name = nameOf(stored);
-  for (unsigned i = 1; module.lookupSymbol(name); ++i)
-    name = nameOf(stored) + "." + std::to_string(i);
-  OpBuilder atModule(weight);
-  known =
-      qmodel::WeightOp::create(atModule, weight.getLoc(), name, type, bytes);
-  return load(known, source.getLoc(), builder);
-}
-
-Value QuantizedMatcher::unpadded(Value source, int64_t rows, int64_t stored,
-                                 int64_t columns, Type element,
-                                 OpBuilder &builder) {
-  auto padded = RankedTensorType::get({rows, stored}, element),
-       type = RankedTensorType::get({rows, columns}, element);
-  if (stored == columns)
-    return reread(source, type, builder);
-  Value bytes = storedBehind(source);
-  if (!bytes)
-    return nullptr;
-  auto &known = made[{identityOf(bytes), type}];
-  if (known)
-    return load(known, source.getLoc(), builder);
-  std::optional<ElementType> plain = fromMlirType(element);
-  std::optional<uint64_t> count = elementCount(padded.getShape());
-  FailureOr<Tensor> tensor = tensorOf(bytes);
-  if (failed(tensor) || !plain || !count ||
-      byteSize(*plain, *count) != tensor->bytes().size())
-    return nullptr;
-  Tensor from = Tensor::borrow(*plain, {rows, stored}, tensor->bytes(),
-                               std::make_shared<Tensor>(*tensor));
-  Tensor to = Tensor::allocate(*plain, {rows, columns});
-  for (int64_t row = 0; row < rows; ++row)
-    for (int64_t i = 0; i < columns; ++i)
-      to.setIntegerAt(row * columns + i, from.integerAt(row * stored + i));
-  FailureOr<qmodel::WeightOp> weight = qmodel::addWeight(
-      module, source.getLoc(), nameOf(bytes), to, isLiteral(bytes));
-  if (failed(weight))
-    return nullptr;
-  known = *weight;
-  return load(known, source.getLoc(), builder);
-}
 
 Value QuantizedMatcher::dequantize(onnx::NodeOp node, const Codes &parts,
                                    Type element, OpBuilder &builder) {
@@ -278,12 +145,12 @@ LogicalResult QuantizedMatcher::raiseDequantize(onnx::NodeOp node,
     parts.rows = axis == 0 ? block : 1;
     parts.group = axis == 0 ? 1 : block;
   }
-  parts.codes = reread(source, type, builder);
-  parts.scales =
-      reread(scales, RankedTensorType::get(shape, scaleType.getElementType()),
-             builder);
+  parts.codes = bytes.reread(source, type, builder);
+  parts.scales = bytes.reread(
+      scales, RankedTensorType::get(shape, scaleType.getElementType()),
+      builder);
   if (zeros)
-    parts.zeros = reread(
+    parts.zeros = bytes.reread(
         zeros, RankedTensorType::get(shape, type.getElementType()), builder);
   if (!parts.codes || !parts.scales || (zeros && !parts.zeros))
     return decline(node, passName,
@@ -304,7 +171,7 @@ bool areTrivial(Value groups, int64_t block) {
   Value stored = storedBehind(groups);
   FailureOr<Tensor> tensor = failure();
   if (stored)
-    tensor = tensorOf(stored);
+    tensor = storedTensor(stored);
   if (failed(tensor) || !tensor->type().isInteger())
     return false;
   for (uint64_t i = 0; i < tensor->size(); ++i)
@@ -347,16 +214,17 @@ LogicalResult QuantizedMatcher::raiseMatMul(onnx::NodeOp node,
     return decline(node, passName, "expects float activations of K channels");
   Codes parts;
   parts.group = block >= k ? 0 : block;
-  parts.codes = unpadded(node.input(1), n, blocks * block, k, element, builder);
+  parts.codes =
+      bytes.unpadded(node.input(1), n, blocks * block, k, element, builder);
   parts.scales =
-      reread(scales,
-             RankedTensorType::get({n, blocks},
-                                   getElementTypeOrSelf(scales.getType())),
-             builder);
+      bytes.reread(scales,
+                   RankedTensorType::get(
+                       {n, blocks}, getElementTypeOrSelf(scales.getType())),
+                   builder);
   if (zeros)
     parts.zeros =
-        unpadded(zeros, n, llvm::divideCeil(blocks * bits, 8) * 8 / bits,
-                 blocks, element, builder);
+        bytes.unpadded(zeros, n, llvm::divideCeil(blocks * bits, 8) * 8 / bits,
+                       blocks, element, builder);
   else
     parts.zeros = commonZero(node, element, int64_t(1) << (bits - 1), builder);
   if (!parts.codes || !parts.scales || !parts.zeros)
@@ -415,13 +283,13 @@ LogicalResult QuantizedMatcher::raiseGather(onnx::NodeOp node,
           blocks = llvm::divideCeil(width, block);
   Codes parts;
   parts.group = block >= width ? 0 : block;
-  parts.codes =
-      reread(data, RankedTensorType::get({rows, width}, element), builder);
-  parts.scales = reread(
+  parts.codes = bytes.reread(
+      data, RankedTensorType::get({rows, width}, element), builder);
+  parts.scales = bytes.reread(
       scales, RankedTensorType::get({rows, blocks}, scaleType.getElementType()),
       builder);
   if (zeros)
-    parts.zeros = unpadded(
+    parts.zeros = bytes.unpadded(
         zeros, rows,
         packed ? llvm::divideCeil(blocks * bits, 8) * 8 / bits : blocks, blocks,
         element, builder);

@@ -21,6 +21,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "LastSlice.h"
 #include "NodeMaker.h"
 
 #include "nibble/Support/Decline.h"
@@ -35,12 +36,6 @@ namespace nibble::frontend {
 namespace {
 
 constexpr StringLiteral passName = "onnx-raise-rope";
-
-/// source[..., start:end:step] over a static last dimension.
-struct LastSlice {
-  Value source;
-  int64_t start, end, step;
-};
 
 class RopeMatcher {
 public:
@@ -57,11 +52,6 @@ private:
   };
   std::optional<Match> matchWhole(onnx::NodeOp node);
   std::optional<Match> matchHalves(onnx::NodeOp node);
-  /// A value that stands for integers: a constant, or known from dimensions.
-  std::optional<SmallVector<int64_t>> knownIntegers(Value value);
-  std::optional<LastSlice> slice(Value value);
-  std::optional<LastSlice> split(Value value);
-  std::optional<LastSlice> lastSlice(Value value);
   /// What `value` rotates.
   struct Rotation {
     Value x;
@@ -87,86 +77,6 @@ private:
 
   const DimsAnalysis &dims;
 };
-
-std::optional<SmallVector<int64_t>> RopeMatcher::knownIntegers(Value value) {
-  if (!value)
-    return std::nullopt;
-  if (std::optional<SmallVector<int64_t>> constant = integersOf(value))
-    return constant;
-  const ValueDims &known = dims.of(value);
-  if (!known.elements)
-    return std::nullopt;
-  SmallVector<int64_t> integers;
-  for (const DimExpr &element : *known.elements) {
-    std::optional<int64_t> integer = element.asConstant();
-    if (!integer)
-      return std::nullopt;
-    integers.push_back(*integer);
-  }
-  return integers;
-}
-
-std::optional<LastSlice> RopeMatcher::slice(Value value) {
-  onnx::NodeOp node = nodeOf(value, "Slice");
-  if (!node)
-    return std::nullopt;
-  Value source = node->getOperand(0);
-  std::optional<int64_t> width = staticDim(source, -1);
-  // Attributes before opset 10, operands since.
-  auto list = [&](StringRef attribute, unsigned index) {
-    if (auto integers = node.intsAttribute(attribute))
-      return std::optional<SmallVector<int64_t>>(*integers);
-    return knownIntegers(node.input(index));
-  };
-  auto starts = list("starts", 1), ends = list("ends", 2);
-  auto axes = list("axes", 3);
-  SmallVector<int64_t> steps = {1};
-  if (node.input(4)) {
-    auto given = knownIntegers(node.input(4));
-    if (!given)
-      return std::nullopt;
-    steps = *given;
-  }
-  if (!width || !starts || !ends || !axes || starts->size() != 1 ||
-      ends->size() != 1 || axes->size() != 1 || steps.size() != 1 ||
-      fromFront(axes->front(), rankOf(source)) != rankOf(source) - 1 ||
-      steps[0] < 1)
-    return std::nullopt;
-  auto clamp = [&](int64_t position) {
-    if (position < 0)
-      position += *width;
-    return std::clamp<int64_t>(position, 0, *width);
-  };
-  return LastSlice{source, clamp(starts->front()), clamp(ends->front()),
-                   steps[0]};
-}
-
-std::optional<LastSlice> RopeMatcher::split(Value value) {
-  onnx::NodeOp node = wellFormedNode(value.getDefiningOp());
-  if (!node || !node.is("Split"))
-    return std::nullopt;
-  Value source = node->getOperand(0);
-  if (fromFront(node.intAttribute("axis", 0), rankOf(source)) !=
-      rankOf(source) - 1)
-    return std::nullopt;
-  if (!staticDim(source, -1))
-    return std::nullopt;
-  int64_t start = 0;
-  for (Value part : node->getResults()) {
-    std::optional<int64_t> size = staticDim(part, -1);
-    if (!size)
-      return std::nullopt;
-    if (part == value)
-      return LastSlice{source, start, start + *size, 1};
-    start += *size;
-  }
-  return std::nullopt;
-}
-
-std::optional<LastSlice> RopeMatcher::lastSlice(Value value) {
-  std::optional<LastSlice> part = slice(value);
-  return part ? part : split(value);
-}
 
 std::optional<RopeMatcher::Parts> RopeMatcher::joined(Value value) {
   // Interleaved: Reshape(Concat(Unsqueeze(first), Unsqueeze(second))).
@@ -196,7 +106,8 @@ std::optional<RopeMatcher::Parts> RopeMatcher::joined(Value value) {
 }
 
 Value RopeMatcher::halvesOf(Value first, Value second, bool interleaved) {
-  std::optional<LastSlice> a = lastSlice(first), b = lastSlice(second);
+  std::optional<LastSlice> a = lastSlice(dims, first),
+                           b = lastSlice(dims, second);
   if (!a || !b || a->source != b->source)
     return nullptr;
   int64_t width = *staticDim(a->source, -1);
@@ -394,8 +305,9 @@ LogicalResult RopeMatcher::raisePartial(onnx::NodeOp node, OpBuilder &builder) {
   if (!rope || fromFront(node.intAttribute("axis", 0), rank) != rank - 1)
     return failure();
   Value rotated = swapped ? withoutSwap(rope.getX()) : rope.getX();
-  std::optional<LastSlice> head = rotated ? lastSlice(rotated) : std::nullopt;
-  std::optional<LastSlice> rest = lastSlice(node->getOperand(1));
+  std::optional<LastSlice> head =
+      rotated ? lastSlice(dims, rotated) : std::nullopt;
+  std::optional<LastSlice> rest = lastSlice(dims, node->getOperand(1));
   if (!head || !rest || head->source != rest->source || head->start != 0 ||
       head->step != 1 || rest->step != 1 || head->end != rest->start ||
       rest->end != *staticDim(rest->source, -1))

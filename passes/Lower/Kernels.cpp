@@ -86,6 +86,13 @@ KernelCall Kernels::get(Operation *op, ArrayRef<Value> arguments,
     copy->setAttr("id", builder.getStringAttr(copy->getName().stripDialect()));
     copy->removeAttr("plan");
   }
+  if (auto sizes = op->getAttrOfType<ArrayAttr>(sizesAttrName)) {
+    SmallVector<Attribute> names;
+    for (StringRef name : sizes.getAsValueRange<StringAttr>())
+      names.push_back(
+          builder.getStringAttr(rename(DimExpr::symbol(name.str())).str()));
+    copy->setAttr(sizesAttrName, builder.getArrayAttr(names));
+  }
   SmallVector<Value> yielded;
   for (auto [result, value] : llvm::zip(op->getResults(), copy->getResults())) {
     if (isa<NoneType>(result.getType()))

@@ -7,7 +7,8 @@
 //===----------------------------------------------------------------------===//
 //
 // func @main -> qkernel.program @main + one qkernel.kernel per distinct
-// instance. Three steps: name the storage of every value (views share it, see
+// instance. Four steps: put ops that find the sizes that data decide in front
+// (see Sizes.cpp), name the storage of every value (views share it, see
 // Storage.cpp), turn computing ops into kernels (see Kernels.cpp) and steps,
 // and place buffers in the arena.
 //
@@ -16,6 +17,7 @@
 #include "nibble/passes/Lower/Passes.h"
 
 #include "Kernels.h"
+#include "Sizes.h"
 #include "Storage.h"
 
 #include "nibble/dialects/Onnx/Onnx.h"
@@ -38,8 +40,10 @@ using namespace nibble::qkernel;
 namespace {
 
 struct PlannedStep {
+  LocationAttr origin; ///< of the op; equal ones share a kernel
   KernelCall call;
   SmallVector<unsigned> operands, results; ///< numbers of storages
+  ArrayAttr defines; ///< names of the dimensions in the last result, or null
 };
 
 /// Lowers one entry point.
@@ -50,6 +54,7 @@ public:
         storages(module, function, dims) {}
 
   LogicalResult run() {
+    definitions = expandSizes(function);
     if (failed(dims.run(function)) || failed(storages.checkBounds()))
       return failure();
     for (BlockArgument argument : function.getArguments())
@@ -75,11 +80,17 @@ private:
       return success();
     if (auto load = dyn_cast<LoadOp>(op))
       return load.use_empty() ? success() : storages.addLoad(load);
+    if (ArrayAttr names = definitions.lookup(op))
+      return addDefinition(op, names);
+    if (auto node = dyn_cast<onnx::NodeOp>(op);
+        node && onnx::hasDataDependentShape(node)) {
+      if (op->use_empty())
+        return success(); // a definition may be used nevertheless
+      if (!hasNamedSize(op))
+        return storages.unknownShape(op->getResult(0), op);
+    }
     if (op->use_empty() && isMemoryEffectFree(op))
       return success();
-    if (auto node = dyn_cast<onnx::NodeOp>(op);
-        node && onnx::hasDataDependentShape(node) && op->getNumResults() != 0)
-      return storages.unknownShape(op->getResult(0), op);
     if (isView(op) && !isInlineConstant(op->getOperand(0).getDefiningOp()))
       return storages.addView(op->getResult(0), op->getOperand(0));
     if (op->getNumRegions() != 0)
@@ -90,8 +101,33 @@ private:
     return addStep(op);
   }
 
+  /// Whether the size that data decide is a dimension.
+  bool hasNamedSize(Operation *op) const {
+    auto names = op->getAttrOfType<ArrayAttr>(sizesAttrName);
+    const auto &shape = dims.of(op->getResult(0)).shape;
+    return names && shape && llvm::any_of(*shape, [&](const DimExpr &dim) {
+             std::optional<std::string> symbol = dim.asSymbol();
+             return symbol && llvm::is_contained(
+                                  names.getAsValueRange<StringAttr>(), *symbol);
+           });
+  }
+
+  LogicalResult addDefinition(Operation *op, ArrayAttr names) {
+    std::optional<DimExpr> largest = largestSize(op, dims);
+    if (!largest)
+      return storages.unknownShape(op->getOperand(0), op);
+    for (StringRef name : names.getAsValueRange<StringAttr>())
+      if (failed(storages.addBound(name, *largest, op)))
+        return failure();
+    if (failed(addStep(op)))
+      return failure();
+    steps.back().defines = names;
+    return success();
+  }
+
   LogicalResult addStep(Operation *op) {
     PlannedStep step;
+    step.origin = op->getLoc();
     SmallVector<Value> arguments;
     for (Value operand : op->getOperands())
       if (!isInlineConstant(operand.getDefiningOp()) &&
@@ -174,8 +210,20 @@ private:
 
   //===--- The program ----------------------------------------------------===//
 
+  /// Whether `step` uses a dimension that `earlier` defines: scalars are all
+  /// dimensions of its buffers.
+  static bool usesDefinition(const PlannedStep &earlier,
+                             const PlannedStep &step) {
+    if (!earlier.defines)
+      return false;
+    return llvm::any_of(step.call.scalars, [&](const DimExpr &scalar) {
+      return llvm::is_contained(earlier.defines.getAsValueRange<StringAttr>(),
+                                *scalar.asSymbol());
+    });
+  }
+
   /// The last earlier step that writes what step `index` uses, or uses what it
-  /// writes.
+  /// writes, or defines a dimension for it.
   int64_t dependency(size_t index) const {
     const PlannedStep &step = steps[index];
     auto conflicts = [&](ArrayRef<unsigned> a, ArrayRef<unsigned> b) {
@@ -188,7 +236,8 @@ private:
       const PlannedStep &earlier = steps[other];
       if (conflicts(earlier.results, step.operands) ||
           conflicts(earlier.results, step.results) ||
-          conflicts(earlier.operands, step.results))
+          conflicts(earlier.operands, step.results) ||
+          usesDefinition(earlier, step))
         return other;
     }
     return -1;
@@ -231,11 +280,11 @@ private:
         buffers.push_back(storages.attribute(storage));
       for (const DimExpr &scalar : step.call.scalars)
         scalars.push_back(builder.getStringAttr(scalar.str()));
-      StepOp::create(builder, step.call.kernel.getLoc(),
-                     FlatSymbolRefAttr::get(step.call.kernel.getSymNameAttr()),
-                     builder.getArrayAttr(buffers),
-                     builder.getArrayAttr(scalars),
-                     builder.getI64IntegerAttr(dependency(index)));
+      StepOp::create(
+          builder, step.origin,
+          FlatSymbolRefAttr::get(step.call.kernel.getSymNameAttr()),
+          builder.getArrayAttr(buffers), builder.getArrayAttr(scalars),
+          builder.getI64IntegerAttr(dependency(index)), step.defines);
     }
   }
 
@@ -244,6 +293,7 @@ private:
   Kernels &kernels;
   DimsAnalysis dims;
   Storages storages;
+  Definitions definitions;
   std::vector<PlannedStep> steps;
   SmallVector<Attribute> checks;
 };

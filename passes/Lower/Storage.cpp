@@ -49,9 +49,11 @@ LogicalResult Storages::checkBounds() {
   for (BlockArgument argument : function.getArguments())
     if (const auto &shape = dims.of(argument).shape)
       for (const DimExpr &dim : *shape)
-        for (const std::string &symbol : dim.symbols())
+        for (const std::string &symbol : dim.symbols()) {
+          symbols.insert(symbol);
           if (!bounds.count(symbol))
             missing.insert(symbol);
+        }
   if (missing.empty())
     return success();
   InFlightDiagnostic error = function.emitOpError(
@@ -62,6 +64,27 @@ LogicalResult Storages::checkBounds() {
   return error << "; give " << (missing.size() > 1 ? "them" : "it")
                << " with --dim NAME=MIN..MAX, for instance --dim "
                << *missing.begin() << "=1..512";
+}
+
+LogicalResult Storages::addBound(StringRef name, const DimExpr &largest,
+                                 Operation *op) {
+  if (!symbols.insert(name.str()).second)
+    return op->emitOpError("expects a name for its size that no other "
+                           "dimension has, got '")
+           << name << "'";
+  if (bounds.count(name.str()))
+    return success();
+  Expected<DimExpr::Bound> bound = largest.bound(bounds);
+  if (!bound)
+    return op->emitOpError("cannot bound '")
+           << name << "', which is at most " << largest.str() << ": "
+           << bound.status().message();
+  bounds[name.str()] = {0, std::max<int64_t>(bound->max, 0)};
+  Builder builder(module.getContext());
+  NamedAttrList all(module->getAttrOfType<DictionaryAttr>(boundsAttrName));
+  all.set(name, builder.getI64ArrayAttr({0, bounds[name.str()].max}));
+  module->setAttr(boundsAttrName, all.getDictionary(module.getContext()));
+  return success();
 }
 
 LogicalResult Storages::unknownShape(Value value, Operation *user) {

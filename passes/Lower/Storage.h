@@ -40,6 +40,11 @@ public:
 
   /// Fails unless every dimension of an argument has a bound.
   mlir::LogicalResult checkBounds();
+  /// Adds a dimension that data decide, with 0 and the largest value of
+  /// `largest` as bounds unless it has some. `op` finds its value. Fails if the
+  /// program has such a dimension.
+  mlir::LogicalResult addBound(llvm::StringRef name, const DimExpr &largest,
+                               mlir::Operation *op);
   /// Fails: the shape of `value` is not known before the run. Names the inputs
   /// that would have to be.
   mlir::LogicalResult unknownShape(mlir::Value value, mlir::Operation *user);
@@ -73,6 +78,7 @@ private:
   mlir::func::FuncOp function;
   const DimsAnalysis &dims;
   std::map<std::string, DimExpr::Bound> bounds;
+  std::set<std::string> symbols; ///< that have a value in the program
   std::vector<Storage> storages;
   llvm::DenseMap<mlir::Value, unsigned> numbers;
 };

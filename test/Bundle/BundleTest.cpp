@@ -50,8 +50,8 @@ std::vector<std::byte> write(const BundleContents &contents,
   return bytes;
 }
 
-std::vector<std::byte> golden() {
-  return readFile(NIBBLE_TEST_SOURCE "/golden-v1.nbl");
+std::vector<std::byte> golden(const std::string &name = "golden-v1.nbl") {
+  return readFile(NIBBLE_TEST_SOURCE "/" + name);
 }
 
 std::string parseError(std::span<const std::byte> bytes) {
@@ -79,6 +79,7 @@ std::vector<std::byte> layOut(BundleIndex index,
   header.totalBytes = bytes.size();
   header.indexBytes = encoded.size();
   header.indexDigest = sha256(encoded);
+  header.requiredFeatures = featuresOf(index);
   std::vector<std::byte> headerImage = encodeHeader(header);
   std::copy(headerImage.begin(), headerImage.end(), bytes.begin());
   return bytes;
@@ -86,8 +87,8 @@ std::vector<std::byte> layOut(BundleIndex index,
 
 /// The golden bundle's parts, to be broken one at a time.
 struct Parts {
-  Parts() {
-    bytes = golden();
+  explicit Parts(const std::string &name = "golden-v1.nbl") {
+    bytes = golden(name);
     auto parsed = Bundle::parse(bytes, nullptr);
     EXPECT_TRUE(bool(parsed)) << parsed.status().message();
     index = (*parsed)->index();
@@ -231,9 +232,9 @@ TEST(Bundle, RefusesTruncatedIndices) {
   Parts parts;
   std::vector<std::byte> encoded = encodeIndex(parts.index);
   for (size_t size = 0; size < encoded.size(); ++size)
-    EXPECT_FALSE(bool(decodeIndex(std::span(encoded).first(size)))) << size;
+    EXPECT_FALSE(bool(decodeIndex(std::span(encoded).first(size), 0))) << size;
   encoded.push_back(std::byte{0});
-  EXPECT_FALSE(bool(decodeIndex(encoded)));
+  EXPECT_FALSE(bool(decodeIndex(encoded, 0)));
 }
 
 TEST(Bundle, VerifyFindsEveryChangedWeightByte) {
@@ -386,6 +387,103 @@ TEST(Bundle, EachRuleIsChecked) {
   }
 }
 
+TEST(Bundle, ReadsAndWritesDefinitions) {
+  Parts parts("golden-v1-sizes.nbl");
+  const EntryPoint &entry = parts.index.entries[0];
+  EXPECT_EQ(parts.index.dims[1].name, "hits");
+  EXPECT_EQ(entry.steps[0].defines, std::vector<uint32_t>{1});
+  EXPECT_TRUE(entry.steps[1].defines.empty());
+  EXPECT_EQ(entry.outputs[2].shape[0], DimExpr::symbol("hits"));
+  EXPECT_TRUE(write(test::sizesContents(), "sizes") ==
+              golden("golden-v1-sizes.nbl"));
+  // Without the feature, the index goes on after its last field; with it, the
+  // other one ends too early.
+  std::vector<std::byte> encoded = encodeIndex(parts.index);
+  EXPECT_FALSE(bool(decodeIndex(encoded, 0)));
+  for (size_t size = encoded.size() - 32; size < encoded.size(); ++size)
+    EXPECT_FALSE(
+        bool(decodeIndex(std::span(encoded).first(size), featureDefinitions)));
+  EXPECT_FALSE(
+      bool(decodeIndex(encodeIndex(Parts().index), featureDefinitions)));
+}
+
+TEST(Bundle, DefinitionsAreRecordsInOrder) {
+  // The record ends the index: how many, entry point, step, how many,
+  // dimension.
+  std::vector<std::byte> encoded =
+      encodeIndex(Parts("golden-v1-sizes.nbl").index);
+  auto error = [&](size_t field, uint32_t value) {
+    std::vector<std::byte> changed = encoded;
+    std::memcpy(changed.data() + changed.size() - 20 + 4 * field, &value, 4);
+    auto index = decodeIndex(changed, featureDefinitions);
+    return index ? "" : index.status().message();
+  };
+  EXPECT_EQ(error(0, 1), "");
+  EXPECT_NE(error(0, 0).find("are none, though"), std::string::npos);
+  EXPECT_NE(error(0, 2).find("counts 2 records"), std::string::npos);
+  EXPECT_NE(error(1, 1).find("not there or not in order"), std::string::npos);
+  EXPECT_NE(error(2, 2).find("not there or not in order"), std::string::npos);
+  EXPECT_NE(error(3, 0).find("are none"), std::string::npos);
+  // The same step twice.
+  std::vector<std::byte> twice = encoded;
+  twice.insert(twice.end(), encoded.end() - 16, encoded.end());
+  uint32_t two = 2;
+  std::memcpy(twice.data() + encoded.size() - 20, &two, 4);
+  auto index = decodeIndex(twice, featureDefinitions);
+  ASSERT_FALSE(bool(index));
+  EXPECT_NE(index.status().message().find("not in order"), std::string::npos);
+}
+
+TEST(Bundle, EachRuleOfDefinitionsIsChecked) {
+  struct Case {
+    const char *name;
+    void (*damage)(EntryPoint &entry);
+    const char *text;
+  };
+  static auto hits = DimExpr::symbol("hits");
+  const Case cases[] = {
+      {"dimension", [](EntryPoint &e) { e.steps[0].defines = {4}; },
+       "defines dimension 4 of 4"},
+      {"twice", [](EntryPoint &e) { e.steps[0].defines = {1, 1}; },
+       "which has a value"},
+      {"two steps",
+       [](EntryPoint &e) {
+         e.steps.insert(e.steps.begin(), e.steps.front());
+         e.steps[2].after = 1;
+       },
+       "which has a value"},
+      {"results", [](EntryPoint &e) { e.steps[0].results = 0; },
+       "last result has to be 8 bytes in the arena"},
+      {"kind",
+       [](EntryPoint &e) {
+         e.steps[0].buffers[4] = {BufferRef::Kind::Output, 2, 0, 8};
+       },
+       "last result has to be 8 bytes in the arena"},
+      {"bytes", [](EntryPoint &e) { e.steps[0].buffers[4].bytes = 16; },
+       "last result has to be 8 bytes in the arena"},
+      {"input", [](EntryPoint &e) { e.inputs[1].shape[1] = hits; },
+       "input 'past_0' has dimension 'hits', which a step defines"},
+      {"itself", [](EntryPoint &e) { e.steps[0].scalars[0] = hits; },
+       "step 0: uses dimension 'hits' and does not wait for step 0"},
+      {"tasks", [](EntryPoint &e) { e.steps[0].tasks = hits; },
+       "step 0: uses dimension 'hits'"},
+      {"order", [](EntryPoint &e) { e.steps[1].after = -1; },
+       "step 1: uses dimension 'hits' and does not wait for step 0"},
+      {"output",
+       [](EntryPoint &e) {
+         e.steps[0].buffers[3] = {BufferRef::Kind::Output, 2, 0, 8};
+       },
+       "step 0: uses dimension 'hits'"},
+  };
+  EXPECT_EQ(Parts("golden-v1-sizes.nbl").error(), "");
+  for (const Case &each : cases) {
+    Parts parts("golden-v1-sizes.nbl");
+    each.damage(parts.index.entries[0]);
+    EXPECT_NE(parts.error().find(each.text), std::string::npos)
+        << each.name << ": " << parts.error();
+  }
+}
+
 TEST(Bundle, WriterRefusesWhatTheReaderWould) {
   BundleContents contents = tinyContents();
   contents.index.entries[0].steps[0].kernel = 9;
@@ -405,8 +503,9 @@ TEST(Bundle, NonZeroPaddingIsRefused) {
 }
 
 /// Random damage. With fresh checksums it reaches the checks behind them.
-static void mutate(bool withChecksums, unsigned count) {
-  const std::vector<std::byte> original = golden();
+static void mutate(const std::string &name, bool withChecksums,
+                   unsigned count) {
+  const std::vector<std::byte> original = golden(name);
   uint64_t indexBytes;
   std::memcpy(&indexBytes, original.data() + 48, 8);
   std::mt19937 random(withChecksums ? 7 : 8);
@@ -450,7 +549,10 @@ static void mutate(bool withChecksums, unsigned count) {
     EXPECT_LT(accepted, count / 100 + 1);
 }
 
-TEST(Bundle, RandomDamageIsFound) { mutate(/*withChecksums=*/false, 1000); }
+TEST(Bundle, RandomDamageIsFound) {
+  mutate("golden-v1.nbl", /*withChecksums=*/false, 1000);
+}
 TEST(Bundle, RandomDamageWithChecksumsNeverCrashes) {
-  mutate(/*withChecksums=*/true, 3000);
+  mutate("golden-v1.nbl", /*withChecksums=*/true, 3000);
+  mutate("golden-v1-sizes.nbl", /*withChecksums=*/true, 3000);
 }

@@ -44,6 +44,32 @@ EntryPoint withPast() {
   return entry;
 }
 
+TEST(Generation, HalfPrecisionLogits) {
+  for (ElementType type : {ElementType::float16(), ElementType::bfloat16()}) {
+    EntryPoint entry = withPast();
+    entry.outputs[0].type = type;
+    auto info = findGeneration(entry);
+    ASSERT_TRUE(info);
+    EXPECT_EQ(info->logits, 0);
+  }
+}
+
+TEST(Generation, CompanionInputs) {
+  EntryPoint entry = withPast();
+  auto info = findGeneration(entry);
+  ASSERT_TRUE(info);
+  Expected<Tensor> mask = companionInput(entry, *info, 1, 2, 3);
+  Expected<Tensor> positions = companionInput(entry, *info, 2, 2, 3);
+  Expected<Tensor> cache = companionInput(entry, *info, 3, 2, 3);
+  ASSERT_TRUE(mask && positions && cache);
+  EXPECT_EQ(mask->shape(), (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(cache->shape(), (std::vector<int64_t>{2, 4, 0, 8}));
+  for (int64_t i = 0; i < 6; ++i) {
+    EXPECT_EQ(mask->integerAt(i), 1);
+    EXPECT_EQ(positions->integerAt(i), i % 3);
+  }
+}
+
 TEST(Generation, WithoutCache) {
   EntryPoint entry;
   entry.name = "main";

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The contents of golden-v1.nbl, spelled a second time (the first is
-// make_golden.py).
+// The contents of golden-v1.nbl and golden-v1-sizes.nbl, spelled a second time
+// (the first is make_golden.py).
 //
 //===----------------------------------------------------------------------===//
 
@@ -94,6 +94,27 @@ inline BundleContents tinyContents() {
     order.asMutable<int32_t>()[2] = 2;
     return order;
   };
+  return contents;
+}
+
+/// The same with a dimension that step 0 finds, of which step 1 makes an
+/// output.
+inline BundleContents sizesContents() {
+  using Kind = BufferRef::Kind;
+  DimExpr hits = DimExpr::symbol("hits");
+  BundleContents contents = tinyContents();
+  BundleIndex &index = contents.index;
+  index.dims.insert(index.dims.begin() + 1, {"hits", 0, 64});
+  index.kernels = {{"gather_1", 5, 1}, {"finish_2", 4, 3}};
+  EntryPoint &entry = index.entries[0];
+  entry.outputs.push_back({"found", ElementType::signedInt(64), {hits}});
+  Step &gather = entry.steps[0], &finish = entry.steps[1];
+  gather.buffers.push_back({Kind::Arena, 0, 1792, 8});
+  gather.results = 2;
+  gather.defines = {1};
+  finish.buffers.push_back({Kind::Output, 2, 0, hits * 8});
+  finish.results = 3;
+  finish.scalars.push_back(hits);
   return contents;
 }
 

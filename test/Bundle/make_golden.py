@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-# Writes the golden bundle of version 1 from docs/BundleFormat.md alone.
+# Writes the golden bundles of version 1 from docs/BundleFormat.md alone.
 #
 # Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #
-#   make_golden.py golden-v1.nbl
+#   make_golden.py golden-v1.nbl golden-v1-sizes.nbl
 #
+# The second has a dimension that a step defines, and the feature bit for it.
 # It shares no code with lib/Bundle: the page is the only source. BundleTest.cpp
 # expects these contents from the reader and these bytes from the writer.
 
@@ -64,54 +65,69 @@ order_offset = 256
 image = b"\xc3" + b"\xcc" * 63 + b"\xc3"
 
 # Expressions in the order of first use.
-texts = ["batch", "seq", "past", "6", "past + seq", "8*batch*seq",
-         "96", "12", "16*batch*seq", "24*batch*seq", "4*batch*past + 4*batch*seq"]
-number = {text: u32(i) for i, text in enumerate(texts)}
+texts = []
+
+
+def expression(text):
+    if text not in texts:
+        texts.append(text)
+    return u32(texts.index(text))
 
 
 def port(name, kind, bits, shape):
     return string(name) + u8(kind) + u8(bits) + records(
-        [number[dim] for dim in shape])
+        [expression(dim) for dim in shape])
 
 
 def buffer(kind, index, offset, size):
-    return u8(kind) + u32(index) + u64(offset) + number[size]
+    return u8(kind) + u32(index) + u64(offset) + expression(size)
 
 
 def step(kernel, buffers, results, scalars, tasks, after):
     return (u32(kernel) + records(buffers) + u32(results) +
-            records([number[s] for s in scalars]) + number[tasks] + i32(after))
+            records([expression(s) for s in scalars]) + expression(tasks) +
+            i32(after))
 
 
 INPUT, OUTPUT, WEIGHT, ARENA = range(4)
 FLOAT, BFLOAT, SIGNED, UNSIGNED, BOOLEAN = range(5)
 
-entry = (
-    string("main") +
-    records([port("input_ids", SIGNED, 64, ["batch", "seq"]),
-             port("past_0", FLOAT, 32, ["batch", "past"])]) +
-    records([port("logits", FLOAT, 32, ["batch", "seq", "6"]),
-             port("present_0", FLOAT, 32, ["batch", "past + seq"])]) +
-    records([u32(0) + i64(0) + i64(6)]) +
-    u64(2048) +
-    records([
-        step(0, [buffer(INPUT, 0, 0, "8*batch*seq"),
-                 buffer(WEIGHT, 0, 0, "96"),
-                 buffer(WEIGHT, 1, 0, "12"),
-                 buffer(ARENA, 0, 256, "16*batch*seq")],
-             1, ["seq"], "batch", -1),
-        step(1, [buffer(ARENA, 0, 256, "16*batch*seq"),
-                 buffer(OUTPUT, 0, 0, "24*batch*seq"),
-                 buffer(OUTPUT, 1, 0, "4*batch*past + 4*batch*seq")],
-             2, ["past", "seq"], "batch", 0),
-    ]))
+
+def entry(sizes):
+    """`sizes`: step 0 finds a dimension, of which step 1 makes an output."""
+    return (
+        string("main") +
+        records([port("input_ids", SIGNED, 64, ["batch", "seq"]),
+                 port("past_0", FLOAT, 32, ["batch", "past"])]) +
+        records([port("logits", FLOAT, 32, ["batch", "seq", "6"]),
+                 port("present_0", FLOAT, 32, ["batch", "past + seq"])] +
+                ([port("found", SIGNED, 64, ["hits"])] if sizes else [])) +
+        records([u32(0) + i64(0) + i64(6)]) +
+        u64(2048) +
+        records([
+            step(0, [buffer(INPUT, 0, 0, "8*batch*seq"),
+                     buffer(WEIGHT, 0, 0, "96"),
+                     buffer(WEIGHT, 1, 0, "12"),
+                     buffer(ARENA, 0, 256, "16*batch*seq")] +
+                 ([buffer(ARENA, 0, 1792, "8")] if sizes else []),
+                 2 if sizes else 1, ["seq"], "batch", -1),
+            step(1, [buffer(ARENA, 0, 256, "16*batch*seq"),
+                     buffer(OUTPUT, 0, 0, "24*batch*seq"),
+                     buffer(OUTPUT, 1, 0, "4*batch*past + 4*batch*seq")] +
+                 ([buffer(OUTPUT, 2, 0, "8*hits")] if sizes else []),
+                 3 if sizes else 2,
+                 ["past", "seq"] + (["hits"] if sizes else []), "batch", 0),
+        ]))
 
 
-def index(code_offset, weight_offset):
+def index(code_offset, weight_offset, sizes):
+    texts.clear()
+    entry_image = entry(sizes)
     return b"".join([
         string("nibble golden"),
-        records([string("batch") + i64(1) + i64(2),
-                 string("past") + i64(0) + i64(31),
+        records([string("batch") + i64(1) + i64(2)] +
+                ([string("hits") + i64(0) + i64(64)] if sizes else []) +
+                [string("past") + i64(0) + i64(31),
                  string("seq") + i64(1) + i64(32)]),
         records([string(text) for text in texts]),
         u64(weight_offset), u64(len(weight_segment)),
@@ -119,9 +135,10 @@ def index(code_offset, weight_offset):
                  u32(32) + digest(table),
                  string("order") + u64(order_offset) + u64(len(order)) +
                  u64(6) + u32(32) + digest(order)]),
-        records([string("gather_1") + u32(4) + u32(1),
-                 string("finish_2") + u32(3) + u32(2)]),
-        records([entry]),
+        records([string("gather_1") + u32(5 if sizes else 4) + u32(1),
+                 string("finish_2") + u32(4 if sizes else 3) +
+                 u32(3 if sizes else 2)]),
+        records([entry_image]),
         records([string("x86-64-v3") + u64(code_offset) + u64(len(image)) +
                  digest(image) + records([u64(0), u64(64)])]),
         records([string("layers.0.q") + string("linear") +
@@ -130,19 +147,25 @@ def index(code_offset, weight_offset):
         string("main") + i32(0) + i32(-1) + i32(-1) + i32(0) +
         records([u32(1) + u32(1)]) + string("seq") + string("past"),
         u32(3) + b"TOK",
+        # Entry point 0, step 0 defines dimension 1.
+        records([u32(0) + u32(0) + records([u32(1)])]) if sizes else b"",
     ])
 
 
-index_bytes = len(index(0, 0))
-code_offset = len(pad(b"\0" * (128 + index_bytes), 65536))
-weight_offset = len(pad(b"\0" * (code_offset + len(image)), 65536))
-index_image = index(code_offset, weight_offset)
-header = b"".join([
-    b"\x89NBL\r\n\x1a\n", u32(1), u32(128), u64(0), u64(0),
-    u64(weight_offset + len(weight_segment)), u64(128), u64(len(index_image)),
-    digest(index_image), u64(0)])
-header += digest(header)
-assert len(header) == 128
-bundle = pad(pad(header + index_image, 65536) + image, 65536) + weight_segment
-with open(sys.argv[1], "wb") as file:
-    file.write(bundle)
+def bundle(sizes):
+    index_bytes = len(index(0, 0, sizes))
+    code_offset = len(pad(b"\0" * (128 + index_bytes), 65536))
+    weight_offset = len(pad(b"\0" * (code_offset + len(image)), 65536))
+    index_image = index(code_offset, weight_offset, sizes)
+    header = b"".join([
+        b"\x89NBL\r\n\x1a\n", u32(1), u32(128), u64(1 if sizes else 0),
+        u64(0), u64(weight_offset + len(weight_segment)), u64(128),
+        u64(len(index_image)), digest(index_image), u64(0)])
+    header += digest(header)
+    assert len(header) == 128
+    return pad(pad(header + index_image, 65536) + image, 65536) + weight_segment
+
+
+for path, sizes in zip(sys.argv[1:], (False, True)):
+    with open(path, "wb") as file:
+        file.write(bundle(sizes))

@@ -79,6 +79,32 @@ TEST(CApi, RunsAnEntryPoint) {
   EXPECT_EQ(nibble_bundle_verify(handles.bundle), NIBBLE_OK);
 }
 
+TEST(CApi, GivesOutputsTheSizesThatDataDecide) {
+  Handles handles(upToContents());
+  nibble_session *session = handles.session;
+  nibble_port port;
+  ASSERT_EQ(nibble_session_output_port(session, 0, &port), NIBBLE_OK);
+  EXPECT_STREQ(port.dims[0], "total");
+  EXPECT_EQ(port.min[0], 0);
+  EXPECT_EQ(port.max[0], 50000);
+
+  int64_t ids[] = {2, 3}, shape[] = {2};
+  nibble_tensor numbers;
+  ASSERT_EQ(nibble_session_set_input(session, "ids", ids, shape, 1), NIBBLE_OK);
+  ASSERT_EQ(nibble_session_run(session), NIBBLE_OK) << nibble_error_text();
+  ASSERT_EQ(nibble_session_output(session, "numbers", &numbers), NIBBLE_OK);
+  EXPECT_EQ(numbers.shape[0], 5);
+  EXPECT_EQ(numbers.bytes, 40u);
+  EXPECT_EQ(static_cast<const int64_t *>(numbers.data)[4], 4);
+
+  // More than there is room for: no output, not the last one either.
+  ids[0] = 50000;
+  EXPECT_EQ(nibble_session_run(session), NIBBLE_ERROR_INPUT);
+  EXPECT_TRUE(errorHas("make dimension 'total' 50003"));
+  EXPECT_EQ(nibble_session_output(session, "numbers", &numbers),
+            NIBBLE_ERROR_USAGE);
+}
+
 TEST(CApi, ReportsErrors) {
   nibble_bundle *bundle;
   EXPECT_EQ(nibble_bundle_open("/nonexistent.nbl", &bundle),

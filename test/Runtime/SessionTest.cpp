@@ -20,12 +20,13 @@ using namespace nibble::test;
 
 namespace {
 
-std::unique_ptr<Session> makeSession(const std::string &entry,
-                                     unsigned threads = 1) {
+std::unique_ptr<Session>
+makeSession(const std::string &entry, unsigned threads = 1,
+            BundleContents (*contents)() = arithmeticContents) {
   SessionOptions options;
   options.entry = entry;
   options.threads = threads;
-  auto session = Session::create(openTemporary(arithmeticContents()), options);
+  auto session = Session::create(openTemporary(contents()), options);
   EXPECT_TRUE(bool(session)) << session.status().message();
   return session.take();
 }
@@ -208,6 +209,48 @@ TEST(Session, SolvesDimensionsFromSums) {
   EXPECT_EQ((*session)->output(0).as<float>()[2], 6.0f);
   EXPECT_FALSE(run(8, 3).isOk()); // past would be 2.5
   EXPECT_TRUE(contains(run(1, 3), "dimension 'past' -1"));
+}
+
+TEST(Session, TakesDimensionsFromData) {
+  for (unsigned threads : {1u, 3u}) {
+    auto session = makeSession("up to", threads, upToContents);
+    EXPECT_EQ(session->plannedBytes(), 8u + 8 * 50000);
+    // Small ones run on the caller alone, large ones on all threads.
+    for (std::vector<int64_t> given :
+         {std::vector<int64_t>{3, 4}, {0}, {49999, 1}, {-5, 6, 1}}) {
+      int64_t total = std::accumulate(given.begin(), given.end(), int64_t{0});
+      Tensor input = ids(given);
+      ASSERT_TRUE(session->setInput("ids", input).isOk());
+      Status status = session->run();
+      ASSERT_TRUE(status.isOk()) << status.message();
+      Tensor numbers = session->output(0);
+      ASSERT_EQ(numbers.shape(), std::vector<int64_t>{total});
+      for (int64_t i = 0; i < total; ++i)
+        EXPECT_EQ(numbers.as<int64_t>()[i], i);
+    }
+  }
+}
+
+TEST(Session, ChecksDimensionsFromData) {
+  auto session = makeSession("up to", 1, upToContents);
+  for (int64_t total : {int64_t{-1}, int64_t{50001}, INT64_MAX, INT64_MIN}) {
+    Tensor input = ids({total});
+    ASSERT_TRUE(session->setInput("ids", input).isOk());
+    Status status = session->run();
+    EXPECT_TRUE(contains(status, "the data of the inputs make dimension "
+                                 "'total' " +
+                                     std::to_string(total) +
+                                     ", but the model was compiled for 0 to "
+                                     "50000"))
+        << status.message();
+    EXPECT_FALSE(session->hasRun());
+    EXPECT_EQ(session->output(0).size(), 0u);
+  }
+  // The next run is not harmed.
+  Tensor input = ids({2});
+  ASSERT_TRUE(session->setInput("ids", input).isOk());
+  EXPECT_TRUE(session->run().isOk());
+  EXPECT_EQ(session->output(0).shape(), std::vector<int64_t>{2});
 }
 
 TEST(Session, RefusesProgramsThatOverrunABuffer) {

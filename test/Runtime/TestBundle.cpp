@@ -18,17 +18,17 @@ using Kind = BufferRef::Kind;
 
 namespace {
 
-enum KernelNumber : uint32_t { Double, Lookup, Concat, Predict };
-constexpr const char *kernelNames[] = {"double", "lookup", "concat", "predict"};
+enum KernelNumber : uint32_t { Double, Lookup, Concat, Predict, Sum, CountUp };
+constexpr const char *kernelNames[] = {"double",  "lookup", "concat",
+                                       "predict", "sum",    "count_up"};
 
 DimExpr symbol(const char *name) { return DimExpr::symbol(name); }
 
 /// One image with all kernels; they are small enough to be in every bundle.
 void addCode(BundleContents &contents) {
-  contents.index.kernels = {{"double_0", 2, 1},
-                            {"lookup_1", 3, 1},
-                            {"concat_2", 3, 2},
-                            {"predict_3", 4, 3}};
+  contents.index.kernels = {{"double_0", 2, 1}, {"lookup_1", 3, 1},
+                            {"concat_2", 3, 2}, {"predict_3", 4, 3},
+                            {"sum_4", 2, 1},    {"count_up_5", 1, 0}};
   CodeVariant &variant = contents.index.variants.emplace_back();
 #if defined(__aarch64__)
   variant.target = "aarch64-dotprod";
@@ -137,6 +137,27 @@ BundleContents test::arithmeticContents() {
                             {Kind::Weight, 0, 0, 40},
                             {Kind::Output, 0, 0, n * 8}},
                            {2}, n)};
+  return contents;
+}
+
+BundleContents test::upToContents() {
+  BundleContents contents;
+  BundleIndex &index = contents.index;
+  index.producer = "nibble test";
+  index.dims = {{"n", 1, 1000}, {"total", 0, 50000}};
+  addCode(contents);
+  DimExpr n = symbol("n"), total = symbol("total");
+  EntryPoint &upTo = index.entries.emplace_back();
+  upTo.name = "up to";
+  upTo.inputs = {{"ids", ElementType::signedInt(64), {n}}};
+  upTo.outputs = {{"numbers", ElementType::signedInt(64), {total}}};
+  upTo.arenaBytes = 8;
+  upTo.steps = {
+      makeStep(Sum, {{Kind::Input, 0, 0, n * 8}, {Kind::Arena, 0, 0, 8}}, {n},
+               1),
+      makeStep(CountUp, {{Kind::Output, 0, 0, total * 8}}, {}, total)};
+  upTo.steps[0].defines = {1};
+  upTo.steps[1].after = 0;
   return contents;
 }
 

@@ -26,6 +26,10 @@ constexpr int64_t maxPast = 40, maxSequence = 16;
 /// and "lookup" (rows of a table of 5 x 2).
 BundleContents arithmeticContents();
 
+/// Entry point "up to": the numbers below the sum of up to 1000 ids. Data
+/// decide how many these are, at most 50000.
+BundleContents upToContents();
+
 /// Entry point "main": a language model with tokens, mask, positions, and a
 /// cache if asked for, and a tokenizer of the letters a to p.
 BundleContents languageModelContents(bool withCache);

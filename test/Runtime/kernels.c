@@ -17,6 +17,8 @@
 #define LOOKUP 2
 #define CONCAT 3
 #define PREDICT 4
+#define SUM 5
+#define COUNT_UP 6
 
 void kernel(void *const *buffers, const int64_t *scalars, int64_t begin,
             int64_t end) {
@@ -59,5 +61,17 @@ void kernel(void *const *buffers, const int64_t *scalars, int64_t begin,
     for (int64_t v = 0; v < scalars[2]; ++v)
       logits[t * scalars[2] + v] = v == sum % scalars[2] ? one : 0;
   }
+#elif KERNEL == SUM
+  /* total[0] = sum of ids; scalars: how many; one task. */
+  const int64_t *ids = buffers[0];
+  int64_t *total = buffers[1], sum = 0;
+  for (int64_t i = 0; i < scalars[0]; ++i)
+    sum += ids[i];
+  total[0] = sum;
+#elif KERNEL == COUNT_UP
+  /* y[i] = i; a task is an element. */
+  int64_t *y = buffers[0];
+  for (int64_t i = begin; i < end; ++i)
+    y[i] = i;
 #endif
 }

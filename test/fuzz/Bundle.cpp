@@ -8,8 +8,9 @@
 // An input is the index and the weights of a bundle, in front of them their
 // sizes (little-endian):
 //
-//   u32 bytes of the index, u32 bytes of code, u32 zeros behind the weights,
-//   u8 field of the header to change, u8 byte before a segment to change
+//   u32 bytes of the index, u32 bytes of code, u32 zeros behind the weights
+//   (the highest bit: steps define dimensions), u8 field of the header to
+//   change, u8 byte before a segment to change
 //
 // so that no padding wastes the time of the mutator; 0 changes nothing. Each
 // makes two bundles: one whose hashes match, so that the checks behind them are
@@ -43,6 +44,7 @@ constexpr uint64_t maxInputBytes = 1 << 16;
 struct Parts {
   std::span<const std::byte> index, weights;
   size_t codeBytes = 0, zeros = 0;
+  uint64_t features = 0;
   unsigned headerField = 0, padding = 0;
 };
 
@@ -59,7 +61,8 @@ std::optional<Parts> split(std::span<const std::byte> data) {
   parts.index = data.first(indexBytes);
   parts.weights = data.subspan(indexBytes);
   parts.codeBytes = sizes[1] % (maxCodeBytes + 1);
-  parts.zeros = sizes[2] % (maxZeros + 1);
+  parts.zeros = (sizes[2] & 0x7fffffff) % (maxZeros + 1);
+  parts.features = sizes[2] >> 31 ? featureDefinitions : 0;
   return parts;
 }
 
@@ -75,6 +78,7 @@ std::vector<std::byte> layOut(const Parts &parts) {
   bytes.insert(bytes.end(), parts.weights.begin(), parts.weights.end());
   bytes.resize(bytes.size() + parts.zeros);
   Header header;
+  header.requiredFeatures = parts.features;
   header.totalBytes = bytes.size();
   header.indexBytes = parts.index.size();
   header.indexDigest = sha256(parts.index);
@@ -190,7 +194,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (!bundle)
     return 0;
   requireMessage((*bundle)->verifyWeights());
-  require(bool(decodeIndex(encodeIndex((*bundle)->index()))),
+  require(bool(decodeIndex(encodeIndex((*bundle)->index()), parts->features)),
           "an index that was read to be written");
   if (place % 16 == 0)
     openExecutable(bytes, place);

@@ -271,8 +271,46 @@ def rule(key, value):
     return units
 
 
+def bundle_definitions():
+    """A bundle in which a step defines a dimension, and the rules for that."""
+    data = (root / "test/Bundle/golden-v1-sizes.nbl").read_bytes()
+    (index_size,) = struct.unpack_from("<Q", data, 48)
+    index, code = data[128 : 128 + index_size], data[65536 : 65536 + 65]
+    index = index.replace(hashlib.sha256(code).digest(),
+                          hashlib.sha256(65 * b"\xc3").digest())
+    # How many, entry point, step, how many, dimension.
+    index, record = index[:-20], struct.unpack("<5I", index[-20:])
+
+    def parts(fields=record, changed=index, announced=True):
+        changed += struct.pack(f"<{len(fields)}I", *fields)
+        sizes = struct.pack("<3I2B", len(changed), 65,
+                            announced << 31, 0, 0)
+        return sizes + changed + data[131072:]
+
+    def edit(old, new):
+        assert old in index, old
+        return parts(changed=index.replace(old, new, 1))
+
+    yield "sizes", parts()
+    yield "sizes-unannounced", parts(announced=False)
+    for name, fields in (("none", (0,)), ("entry", (1, 1, 0, 1, 1)),
+                         ("step", (1, 0, 2, 1, 1)), ("empty", (1, 0, 0, 0)),
+                         ("dimension", (1, 0, 0, 1, 4)), ("again", (1, 0, 0, 2, 1, 1)),
+                         ("input", (1, 0, 0, 1, 0)), ("two", (1, 0, 0, 2, 1, 0)),
+                         ("both", (2, 0, 0, 1, 1, 0, 1, 1, 1)),
+                         ("last", (1, 0, 1, 1, 1)), ("order", (2, 0, 1, 1, 1, 0, 0, 1, 1))):
+        yield "sizes-" + name, parts(fields)
+    hits = b"hits" + struct.pack("<qq", 0, 64)
+    yield "sizes-least", edit(hits, b"hits" + struct.pack("<qq", 1, 64))
+    # The second step's `after`, and an expression over a size in the first.
+    yield "sizes-late", edit(struct.pack("<Ii", 0, 0) + struct.pack("<I", 1) + b"\x09",
+                             struct.pack("<Ii", 0, -1) + struct.pack("<I", 1) + b"\x09")
+    yield "sizes-early", edit(struct.pack("<I", 2) + b"96", struct.pack("<I", 4) + b"hits")
+
+
 def bundle():
     """See Bundle.cpp for what stands in front."""
+    yield from bundle_definitions()
     data = (root / "test/Bundle/golden-v1.nbl").read_bytes()
     (index_size,) = struct.unpack_from("<Q", data, 48)
     index, code = data[128 : 128 + index_size], data[65536 : 65536 + 65]

@@ -12,6 +12,7 @@
 
 #include "RunTool.h"
 
+#include "nibble/Bundle/Generation.h"
 #include "nibble/Formats/Npy.h"
 
 #include <algorithm>
@@ -57,66 +58,28 @@ Status setFromFile(Session &session, const std::string &argument) {
   return session.setInput(name, *tensor).withContext(path);
 }
 
-/// What the other inputs of a language model are when only its tokens matter.
-class DefaultInputs {
-public:
-  DefaultInputs(Session &session, const GenerationInfo &info,
-                const std::vector<int64_t> &tokenShape)
-      : session(session), info(info) {
-    const Port &tokens = session.entry().inputs[info.tokens];
-    for (size_t d = 0; d < tokenShape.size(); ++d)
-      if (auto name = tokens.shape[d].asSymbol())
-        dims[*name] = tokenShape[d];
-    if (!info.pastDim.empty())
-      dims.try_emplace(info.pastDim, 0);
-  }
-
-  Status set(uint32_t number) {
-    const Port &port = session.entry().inputs[number];
-    auto input = static_cast<int32_t>(number);
-    bool isCache = std::any_of(info.cache.begin(), info.cache.end(),
-                               [&](auto pair) { return pair.first == number; });
-    if (!isCache && input != info.attentionMask && input != info.positions)
-      return Status::success(); // the session will ask for it
-    std::vector<int64_t> shape;
-    for (const DimExpr &dim : port.shape) {
-      Expected<int64_t> size =
-          dim.evaluate([&](const std::string &name) -> std::optional<int64_t> {
-            auto known = dims.find(name);
-            if (known == dims.end())
-              return std::nullopt;
-            return known->second;
-          });
-      if (!size)
-        return Status::success();
-      shape.push_back(*size);
-    }
-    if (!elementCount(shape))
-      return Status::success();
-    Tensor tensor = Tensor::allocate(port.type, shape);
-    int64_t row = shape.empty() ? 1 : shape.back();
-    for (uint64_t i = 0; !isCache && i < tensor.size(); ++i)
-      tensor.setNumberAt(
-          i, input == info.attentionMask
-                 ? 1
-                 : static_cast<double>(i % static_cast<uint64_t>(row)));
-    return session.setInput(port.name, tensor);
-  }
-
-private:
-  Session &session;
-  const GenerationInfo &info;
-  std::map<std::string, int64_t> dims;
-};
-
+/// Inputs that were not given, where only the tokens matter. What cannot be
+/// made is left out: the session will ask for it.
 Status setDefaults(Session &session, const std::vector<bool> &isGiven,
                    const std::vector<int64_t> &tokenShape) {
-  DefaultInputs defaults(session, *session.bundle().index().generation,
-                         tokenShape);
-  for (uint32_t i = 0; i < isGiven.size(); ++i)
-    if (!isGiven[i])
-      if (Status status = defaults.set(i); !status.isOk())
-        return status;
+  const GenerationInfo &info = *session.bundle().index().generation;
+  if (tokenShape.size() != 2)
+    return Status::success();
+  for (uint32_t i = 0; i < isGiven.size(); ++i) {
+    auto number = static_cast<int32_t>(i);
+    bool isCache = std::any_of(info.cache.begin(), info.cache.end(),
+                               [&](auto pair) { return pair.first == i; });
+    if (isGiven[i] ||
+        (!isCache && number != info.attentionMask && number != info.positions))
+      continue;
+    Expected<Tensor> made =
+        companionInput(session.entry(), info, i, tokenShape[0], tokenShape[1]);
+    if (!made)
+      continue;
+    if (Status status = session.setInput(session.entry().inputs[i].name, *made);
+        !status.isOk())
+      return status;
+  }
   return Status::success();
 }
 

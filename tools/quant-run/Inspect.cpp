@@ -68,6 +68,15 @@ Json describeEntry(const EntryPoint &entry, const BundleIndex &index) {
           {"run_bytes", runBytes(entry, index)}};
 }
 
+/// Numbers of the dimensions that steps define.
+std::set<uint32_t> definedDims(const BundleIndex &index) {
+  std::set<uint32_t> numbers;
+  for (const EntryPoint &entry : index.entries)
+    for (const Step &step : entry.steps)
+      numbers.insert(step.defines.begin(), step.defines.end());
+  return numbers;
+}
+
 Json describeGeneration(const BundleIndex &index) {
   if (!index.generation)
     return nullptr;
@@ -84,9 +93,13 @@ Json describeBundle(const Bundle &bundle) {
   json["format_version"] = bundle::formatVersion;
   json["file_bytes"] = bundle.fileBytes();
 
+  std::set<uint32_t> defined = definedDims(index);
   Json dims = Json::array();
-  for (const DimSymbol &dim : index.dims)
-    dims.push_back({{"name", dim.name}, {"min", dim.min}, {"max", dim.max}});
+  for (uint32_t i = 0; i < index.dims.size(); ++i)
+    dims.push_back({{"name", index.dims[i].name},
+                    {"min", index.dims[i].min},
+                    {"max", index.dims[i].max},
+                    {"from_data", defined.count(i) != 0}});
   json["dims"] = dims;
 
   uint64_t largestRun = 0;
@@ -172,7 +185,8 @@ std::string render(const Json &json) {
   out << "\ndimensions\n";
   for (const Json &dim : json["dims"])
     out << "  " << dim["name"].get<std::string>() << ": " << dim["min"]
-        << " to " << dim["max"] << "\n";
+        << " to " << dim["max"]
+        << (dim["from_data"].get<bool>() ? ", found by a step\n" : "\n");
   out << "\ncode\n";
   for (const Json &variant : json["variants"])
     out << "  " << variant["target"].get<std::string>() << ": "

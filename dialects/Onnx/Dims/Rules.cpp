@@ -158,6 +158,15 @@ Dims Node::elementsOrAttribute(StringRef name, unsigned index, bool &known) {
   return {};
 }
 
+std::optional<DimExpr> Node::namedSize(unsigned index) {
+  auto names = op->getAttrOfType<ArrayAttr>(sizesAttrName);
+  auto name = names && index < names.size() ? dyn_cast<StringAttr>(names[index])
+                                            : StringAttr();
+  if (!name || !DimExpr::isSymbolName(name.str()))
+    return std::nullopt;
+  return DimExpr::symbol(name.str());
+}
+
 void Node::set(unsigned index, Dims shape) {
   if (index < results.size())
     results[index].shape = std::move(shape);

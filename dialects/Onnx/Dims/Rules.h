@@ -55,6 +55,8 @@ struct Node {
                                            bool &known);
   /// The same where elements may be expressions; empty if absent.
   Dims elementsOrAttribute(StringRef name, unsigned index, bool &known);
+  /// The size that data decide and `qmodel.sizes` gives a name, if it does.
+  std::optional<DimExpr> namedSize(unsigned index);
   /// Sets the shape of result `index`, if the node has that many.
   void set(unsigned index, Dims shape);
 };
@@ -115,6 +117,7 @@ void addShapeRules(RuleTable &table);
 void addMovementRules(RuleTable &table);
 void addSliceRules(RuleTable &table);
 void addIndexingRules(RuleTable &table);
+void addSelectionRules(RuleTable &table);
 void addReductionRules(RuleTable &table);
 void addNormalizationRules(RuleTable &table);
 void addProductRules(RuleTable &table);

@@ -28,7 +28,8 @@
 
 namespace nibble {
 
-/// A named dimension of the model and the bounds it was compiled for.
+/// A named dimension of the model and the bounds it was compiled for. The
+/// shapes of the inputs determine its value, or a step of the entry point does.
 struct DimSymbol {
   std::string name;
   int64_t min = 1, max = 1;
@@ -73,6 +74,10 @@ struct Step {
   /// Step that must have finished first (-1: none); earlier ones follow by
   /// transitivity.
   int32_t after = -1;
+  /// Dimensions that the step finds, as numbers into BundleIndex::dims: element
+  /// i of its last result, an i64, is the value of the i-th for the steps
+  /// behind it and for the outputs.
+  std::vector<uint32_t> defines;
 };
 
 /// An index input (token ids) whose elements address rows of a table: checked

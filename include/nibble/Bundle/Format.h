@@ -27,8 +27,10 @@ constexpr uint64_t headerBytes = 128;
 constexpr uint64_t trailerBytes = 64;
 constexpr uint64_t segmentAlignment = 65536;
 constexpr uint64_t weightAlignment = 256;
-/// Required features that this reader knows: none yet.
-constexpr uint64_t knownFeatures = 0;
+/// Required feature: steps define dimensions.
+constexpr uint64_t featureDefinitions = 1;
+/// Required features that this reader knows.
+constexpr uint64_t knownFeatures = featureDefinitions;
 constexpr size_t maxNameBytes = 4096;
 constexpr size_t maxExpressionBytes = 4096;
 constexpr size_t maxRank = 8;
@@ -55,9 +57,13 @@ std::vector<std::byte> encodeTrailer(const Trailer &trailer);
 /// nullopt if the last bytes of `file` are no trailer.
 Expected<std::optional<Trailer>> decodeTrailer(std::span<const std::byte> file);
 
+/// The required features that an index makes use of.
+uint64_t featuresOf(const BundleIndex &index);
 std::vector<std::byte> encodeIndex(const BundleIndex &index);
-/// Syntax only: counts and sizes; see checkIndex for the meaning.
-Expected<BundleIndex> decodeIndex(std::span<const std::byte> bytes);
+/// Syntax only: counts and sizes; see checkIndex for the meaning. `features`
+/// are the required ones that the header names.
+Expected<BundleIndex> decodeIndex(std::span<const std::byte> bytes,
+                                  uint64_t features);
 
 /// Checks everything in the index that can be checked without reading
 /// segments: names, bounds, references, expressions, the memory plan, and that
@@ -65,6 +71,11 @@ Expected<BundleIndex> decodeIndex(std::span<const std::byte> bytes);
 /// in. Reader and writer both call it, so no writer can make a file that the
 /// reader refuses.
 Status checkIndex(BundleIndex &index, uint64_t indexBytes, uint64_t totalBytes);
+
+/// The part of checkIndex that is about dimensions which steps define (R11),
+/// for an entry point whose references have been checked.
+Status checkDefinitions(const EntryPoint &entry,
+                        const std::vector<DimSymbol> &dims);
 
 /// Checks that the elements of a weight with an index limit respect it.
 Status checkIndexWeight(const WeightEntry &weight,

@@ -22,16 +22,23 @@ namespace nibble {
 
 /// Finds out how an entry point generates text, from the names, types and
 /// dimensions of its ports: integer `input_ids`, `attention_mask` and
-/// `position_ids` [batch, ...], float `logits` [batch, seq, vocabulary], and
+/// `position_ids` [batch, ...], `logits` [batch, seq, vocabulary] in floating
+/// point, and
 /// cache inputs, each with the output that has the same shape but for one
 /// dimension grown by the sequence. Nothing if a needed input has no known
 /// part.
 std::optional<GenerationInfo> findGeneration(const EntryPoint &entry);
 
+/// What input number `input`, which is not the tokens, must be so that `rows`
+/// rows of `length` tokens are read from their first one: everything may be
+/// seen, positions count from 0, caches are empty. Error if a dimension of the
+/// port does not follow from rows and length.
+Expected<Tensor> companionInput(const EntryPoint &entry,
+                                const GenerationInfo &roles, uint32_t input,
+                                int64_t rows, int64_t length);
+
 /// Inputs, in the order of the ports, that read whole rows of `tokens` [rows,
-/// length] (integers) from their first token: everything may be seen, positions
-/// count from 0, caches are empty. Error if a dimension of a port does not
-/// follow from rows and length.
+/// length] (integers) from their first token; errors as above.
 Expected<std::vector<std::pair<std::string, Tensor>>>
 tokenInputs(const EntryPoint &entry, const GenerationInfo &roles,
             const Tensor &tokens);

@@ -14,7 +14,8 @@
 // `qmodel.dims = ["batch", "past + seq", "64"]`; the module attribute
 // `qmodel.bounds = {batch = [1, 4]}` bounds the symbols. Everything else is
 // derived here; tensor encodings are not used because upstream passes drop
-// them.
+// them. Sizes that data decide (NonZero) are symbols as well, once
+// `qmodel.sizes = ["nonzero_0"]` names them on the op.
 //
 //===----------------------------------------------------------------------===//
 
@@ -47,6 +48,10 @@ struct ValueDims {
 /// Names of the attributes that carry dimensions.
 inline constexpr llvm::StringLiteral dimsAttrName = "qmodel.dims";
 inline constexpr llvm::StringLiteral boundsAttrName = "qmodel.bounds";
+/// On an op whose data decide how large its results are: the names of these
+/// sizes, as strings, in the order in which the op's rule uses them. The pass
+/// onnx-name-sizes gives them.
+inline constexpr llvm::StringLiteral sizesAttrName = "qmodel.sizes";
 
 /// Derives dimensions for every value of a function, through calls too.
 class DimsAnalysis {

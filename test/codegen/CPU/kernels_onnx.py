@@ -567,8 +567,37 @@ def state_space(s):
              f'activation = "{activation}"')
 
 
+def selection(s):
+    def nonzero(x):
+        found = np.ascontiguousarray(np.argwhere(x).T)
+        count = np.array([np.count_nonzero(x)], np.int64)
+        s.add("NonZero", [x],
+              '%r0 = onnx.node "NonZero"(%a) {version = 13 : i64, '
+              'qmodel.sizes = ["n"]} : ({0}) -> {r0}', found,
+              dims={"r0": [str(x.ndim), "n"]}, scalars={"n": int(count[0])})
+        s.add("count", [x], "%r0 = qkernel.count_nonzero %a : ({0}) -> {r0}",
+              count)
+
+    for dtype in ("bool", "int8", "uint8", "int32", "uint32", "int64", "float16",
+                  "float32", "float64"):
+        for shape in ((), (1,), (37,), (5, 7), (2, 3, 4), (3, 0)):
+            # About two thirds are zero; then all, then none.
+            x = s.random.integers(-3, 4, shape) * (s.random.integers(0, 3, shape) == 0)
+            nonzero(np.asarray(x).astype(dtype))
+        nonzero(np.zeros((4, 5), dtype))
+        nonzero(np.ones((4, 5), dtype))
+    nonzero(np.array([np.nan, 0.0, -0.0, np.inf, 1e-45], np.float32))
+    # A bfloat16 that is not zero, minus zero, and zero.
+    x = np.array([0x3f80, 0x8000, 0, 1], np.uint16)
+    s.add("NonZero", [x],
+          '%r0 = onnx.node "NonZero"(%a) {version = 13 : i64, '
+          'qmodel.sizes = ["n"]} : ({0}) -> {r0}', np.array([[0, 3]], np.int64),
+          dims={"r0": ["1", "n"]}, scalars={"n": 2}, elements={0: "bf16"})
+
+
 def add_operators(s):
     elementwise(s)
+    selection(s)
     casts(s)
     movement(s)
     indexing(s)

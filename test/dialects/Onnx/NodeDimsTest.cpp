@@ -222,6 +222,30 @@ TEST(NodeDims, StatesDoNotGrow) {
   EXPECT_EQ(shapeOf(convolution, "%c#1"), "batch, 64, 3");
 }
 
+TEST(NodeDims, SizesThatDataDecideHaveNames) {
+  auto nonZero = [](const std::string &sizes, const std::string &type) {
+    return derive("%r = onnx.node \"NonZero\"(%x) {version = 13 : i64" + sizes +
+                  "} : (tensor<?x?x64xf32>) -> " + type)
+        .shape;
+  };
+  EXPECT_EQ(nonZero("", "tensor<3x?xi64>"), "?");
+  std::string named = ", qmodel.sizes = [\"found\"]";
+  EXPECT_EQ(nonZero(named, "tensor<3x?xi64>"), "3, found");
+  // A declared size is not to be trusted; a name has to be one.
+  EXPECT_EQ(nonZero(named, "tensor<3x7xi64>"), "3, found");
+  EXPECT_EQ(nonZero(", qmodel.sizes = [\"1 + 1\"]", "tensor<3x?xi64>"), "?");
+  EXPECT_EQ(nonZero(", qmodel.sizes = [7]", "tensor<3x?xi64>"), "?");
+  auto unique = [&](const std::string &attributes) {
+    return derive("%r = onnx.node \"Unique\"(%x) attributes {" + attributes +
+                  "} {version = 11 : i64" + named +
+                  "} : (tensor<?x?x64xf32>) -> tensor<*xf32>")
+        .shape;
+  };
+  EXPECT_EQ(unique(""), "found");
+  EXPECT_EQ(unique("axis = -1 : i64"), "batch, past + seq, found");
+  EXPECT_EQ(unique("axis = 3 : i64"), "error");
+}
+
 TEST(NodeDims, UnknownOperatorsStayOpen) {
   EXPECT_EQ(derive("%r = onnx.node \"Strange\"(%y) {version = 17 : i64} : "
                    "(tensor<?x?x64xf32>) -> tensor<?xf32>")

@@ -72,7 +72,8 @@ class Config:
     gated: bool = True
     gate_up: str = "two"  # or split
     experts: int = 0  # 0: one MLP for all tokens
-    experts_form: str = "linears"  # or stacked: weights of all in one tensor
+    # Or stacked: weights of all in one tensor; or routed: each for its tokens.
+    experts_form: str = "linears"
     shares: str = "scatter"  # of the chosen experts, or one_hot
 
     output: str = "logits"  # or hidden
@@ -652,6 +653,22 @@ class Decoder:
         places = g.node("OneHot", chosen, g.constant(c.experts, np.int64), ones, axis=-1)
         return g.sum(g.mul(places, g.unsqueeze(best, -1)), 1, keepdims=0)
 
+    def routed(self, rows, shares, hidden):
+        """Each expert for the tokens that chose it: data decide how many."""
+        c, g = self.c, self.g
+        zero = numpy_tensor(np.zeros(1, g.float))
+        total = g.node("ConstantOfShape", g.node("Shape", rows), value=zero)
+        for expert in range(c.experts):
+            share = g.slice(shares, expert, expert + 1)
+            has_any = g.node("Greater", g.squeeze(share, -1), g.constant(0.0))
+            tokens = g.squeeze(g.node("NonZero", has_any), 0)
+            chosen = g.node("Gather", rows, tokens, axis=0)
+            gate, up = (self.linear(chosen, c.width, hidden, False) for _ in range(2))
+            y = self.linear(g.mul(self.activate(gate), up), hidden, c.width, False)
+            y = g.mul(y, g.node("Gather", share, tokens, axis=0))
+            total = g.node("ScatterND", total, g.unsqueeze(tokens, -1), y, reduction="add")
+        return total
+
     def mixture(self, x):
         """All experts for all tokens, then the sum that a router weighs."""
         c, g = self.c, self.g
@@ -670,6 +687,8 @@ class Decoder:
             )
             weighed = g.mul(y, g.unsqueeze(g.transpose(shares, 1, 0), -1))
             total = g.sum(weighed, 0, keepdims=0)
+        elif c.experts_form == "routed":
+            total = self.routed(rows, shares, hidden)
         else:
             total = None
             for expert in range(c.experts):

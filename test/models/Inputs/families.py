@@ -369,6 +369,18 @@ def models():
             **llama,
         ),
         Config(
+            "mixtral-routed",
+            39,
+            18,
+            Style(constant_nodes=True),
+            150,
+            32,
+            experts=4,
+            experts_form="routed",
+            past=True,
+            **llama,
+        ),
+        Config(
             "mixtral-stacked",
             35,
             18,

@@ -26,3 +26,17 @@ func.func @flattening(%x: tensor<2x3x4xf32>) -> tensor<2x3x4xf32> {
   %y = onnx.node "Softmax"(%x) attributes {axis = 1 : i64} {version = 11 : i64} : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
   return %y : tensor<2x3x4xf32>
 }
+
+// What a condition picks are the elements that NonZero finds in it.
+// CHECK-LABEL: func.func @compress
+func.func @compress(%x: tensor<3x4xf32>, %c: tensor<4xi1>, %flat: tensor<?xi1>) -> (tensor<3x2xf32>, tensor<5xf32>) {
+  // CHECK: %[[FOUND:.*]] = onnx.node "NonZero"(%arg1)
+  // CHECK: %[[INDICES:.*]] = onnx.node "Squeeze"(%[[FOUND]]
+  // CHECK: %[[Y:.*]] = onnx.node "Gather"(%arg0, %[[INDICES]]) attributes {axis = 1 : i64}
+  %0 = onnx.node "Compress"(%x, %c) attributes {axis = -1 : i64} {version = 11 : i64} : (tensor<3x4xf32>, tensor<4xi1>) -> tensor<3x2xf32>
+  // CHECK: %[[FLAT:.*]] = onnx.node "Reshape"(%arg0
+  // CHECK: onnx.node "NonZero"(%arg2)
+  // CHECK: onnx.node "Gather"(%[[FLAT]], %{{.*}}) attributes {axis = 0 : i64}
+  %1 = onnx.node "Compress"(%x, %flat) {version = 11 : i64} : (tensor<3x4xf32>, tensor<?xi1>) -> tensor<5xf32>
+  return %0, %1 : tensor<3x2xf32>, tensor<5xf32>
+}

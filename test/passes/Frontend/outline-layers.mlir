@@ -2,6 +2,8 @@
 // RUN: quant-opt %t/layers.mlir --qmodel-outline-layers | FileCheck %s
 // RUN: quant-opt %t/layers.mlir --qmodel-outline-layers --qmodel-outline-layers | FileCheck %s
 // RUN: quant-opt %t/alone.mlir --qmodel-outline-layers --remarks-filter='.*' --remark-format=emitRemark 2>&1 | FileCheck %s --check-prefix=ALONE
+// RUN: quant-opt %t/sizes.mlir --qmodel-outline-layers | FileCheck %s --check-prefix=SIZES
+// RUN: %python %S/../Inputs/same_results.py %t/sizes.mlir qmodel-outline-layers n=5
 
 //--- layers.mlir
 // Two layers of two segments each. The second result leaves the function and
@@ -76,5 +78,46 @@ func.func @main(%x: tensor<?x4xf32> {qmodel.dims = ["n", "4"]}) -> tensor<?x4xf3
   %w = qmodel.load @w : tensor<4x4xf32>
   %a = qmodel.linear "a" %x, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
   %y = qmodel.activation silu %a : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
+}
+
+//--- sizes.mlir
+// Names of sizes that data decide differ, and layers are alike nevertheless. What
+// is said of a size stands behind the node that has it.
+// SIZES: call @layer_0
+// SIZES: call @layer_1
+// SIZES-LABEL: func.func private @layer_0
+// SIZES: onnx.node "NonZero"{{.*}} {qmodel.sizes = ["nonzero_0"]
+// SIZES: qmodel.dim_tensor ["2*nonzero_0", "2"]
+// SIZES-LABEL: func.func private @layer_1
+// SIZES: onnx.node "NonZero"{{.*}} {qmodel.sizes = ["nonzero_1"]
+// SIZES: qmodel.dim_tensor ["2*nonzero_1", "2"]
+qmodel.weight @w : tensor<4x4xf32> = dense<[[1.0, -1.0, 0.5, 2.0], [0.0, 1.0, -2.0, 1.0], [1.0, 1.0, 1.0, -1.0], [2.0, 0.0, -1.0, 1.0]]> : tensor<4x4xf32>
+func.func @main(%x: tensor<?x4xf32> {onnx.name = "x", qmodel.dims = ["n", "4"]}) -> (tensor<?x4xf32> {onnx.name = "y"}) {
+  %w = qmodel.load @w : tensor<4x4xf32>
+  %x0 = qmodel.linear "first" %x, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %zero = onnx.constant dense<0.0> : tensor<f32>
+  %axes = onnx.constant dense<[0, 1]> : tensor<2xi64>
+  %a0 = qmodel.linear "0" %x0, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %g0 = onnx.node "Greater"(%a0, %zero) {version = 13 : i64} : (tensor<?x4xf32>, tensor<f32>) -> tensor<?x4xi1>
+  %z0 = onnx.node "NonZero"(%g0) {version = 13 : i64, qmodel.sizes = ["nonzero_0"]} : (tensor<?x4xi1>) -> tensor<2x?xi64>
+  %f0 = onnx.node "Cast"(%z0) attributes {to = 1 : i64} {version = 13 : i64} : (tensor<2x?xi64>) -> tensor<2x?xf32>
+  %d0 = qmodel.dim_tensor ["2*nonzero_0", "2"] : tensor<2xi64>
+  %e0 = onnx.node "Expand"(%zero, %d0) {version = 13 : i64} : (tensor<f32>, tensor<2xi64>) -> tensor<?x2xf32>
+  %s0 = onnx.node "ReduceSum"(%f0, %axes) attributes {keepdims = 0 : i64} {version = 13 : i64} : (tensor<2x?xf32>, tensor<2xi64>) -> tensor<f32>
+  %t0 = onnx.node "ReduceSum"(%e0, %axes) attributes {keepdims = 0 : i64} {version = 13 : i64} : (tensor<?x2xf32>, tensor<2xi64>) -> tensor<f32>
+  %u0 = onnx.node "Add"(%s0, %t0) {version = 13 : i64} : (tensor<f32>, tensor<f32>) -> tensor<f32>
+  %x1 = onnx.node "Add"(%a0, %u0) {version = 13 : i64} : (tensor<?x4xf32>, tensor<f32>) -> tensor<?x4xf32>
+  %a1 = qmodel.linear "1" %x1, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %g1 = onnx.node "Greater"(%a1, %zero) {version = 13 : i64} : (tensor<?x4xf32>, tensor<f32>) -> tensor<?x4xi1>
+  %z1 = onnx.node "NonZero"(%g1) {version = 13 : i64, qmodel.sizes = ["nonzero_1"]} : (tensor<?x4xi1>) -> tensor<2x?xi64>
+  %f1 = onnx.node "Cast"(%z1) attributes {to = 1 : i64} {version = 13 : i64} : (tensor<2x?xi64>) -> tensor<2x?xf32>
+  %d1 = qmodel.dim_tensor ["2*nonzero_1", "2"] : tensor<2xi64>
+  %e1 = onnx.node "Expand"(%zero, %d1) {version = 13 : i64} : (tensor<f32>, tensor<2xi64>) -> tensor<?x2xf32>
+  %s1 = onnx.node "ReduceSum"(%f1, %axes) attributes {keepdims = 0 : i64} {version = 13 : i64} : (tensor<2x?xf32>, tensor<2xi64>) -> tensor<f32>
+  %t1 = onnx.node "ReduceSum"(%e1, %axes) attributes {keepdims = 0 : i64} {version = 13 : i64} : (tensor<?x2xf32>, tensor<2xi64>) -> tensor<f32>
+  %u1 = onnx.node "Add"(%s1, %t1) {version = 13 : i64} : (tensor<f32>, tensor<f32>) -> tensor<f32>
+  %x2 = onnx.node "Add"(%a1, %u1) {version = 13 : i64} : (tensor<?x4xf32>, tensor<f32>) -> tensor<?x4xf32>
+  %y = onnx.node "Neg"(%x2) {version = 13 : i64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
   return %y : tensor<?x4xf32>
 }

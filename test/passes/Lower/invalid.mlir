@@ -26,6 +26,37 @@ func.func @declared(%x: tensor<4xf32>) -> tensor<1x2xi64> {
 
 // -----
 
+// A name that another dimension has: one of an input, one of another node.
+module attributes {qmodel.bounds = {n = [1, 4]}} {
+func.func @name_of_input(%x: tensor<?xf32> {qmodel.dims = ["n"]}) -> tensor<1x?xi64> {
+  // expected-error @+1 {{expects a name for its size that no other dimension has, got 'n'}}
+  %0 = onnx.node "NonZero"(%x) {version = 13 : i64, qmodel.sizes = ["n"]} : (tensor<?xf32>) -> tensor<1x?xi64>
+  return %0 : tensor<1x?xi64>
+}
+}
+
+// -----
+
+func.func @name_of_node(%x: tensor<4xf32>) -> (tensor<1x?xi64>, tensor<?xf32>) {
+  %0 = onnx.node "NonZero"(%x) {version = 13 : i64, qmodel.sizes = ["n"]} : (tensor<4xf32>) -> tensor<1x?xi64>
+  // expected-error @+1 {{expects a name for its size that no other dimension has, got 'n'}}
+  %1 = onnx.node "Unique"(%x) {version = 13 : i64, qmodel.sizes = ["n"]} : (tensor<4xf32>) -> tensor<?xf32>
+  return %0, %1 : tensor<1x?xi64>, tensor<?xf32>
+}
+
+// -----
+
+// As many elements as there can be, are too many.
+module attributes {qmodel.bounds = {n = [1, 4611686018427387904]}} {
+func.func @bound(%x: tensor<?x4xi8> {qmodel.dims = ["n", "4"]}) -> tensor<2x?xi64> {
+  // expected-error @+1 {{cannot bound 'found', which is at most 4*n: }}
+  %0 = onnx.node "NonZero"(%x) {version = 13 : i64, qmodel.sizes = ["found"]} : (tensor<?x4xi8>) -> tensor<2x?xi64>
+  return %0 : tensor<2x?xi64>
+}
+}
+
+// -----
+
 // A view has no buffer of its own, and a shape nevertheless.
 func.func @view(%x: tensor<6xf32>, %to: tensor<2xi64> {onnx.name = "to"}) -> tensor<?x?xf32> {
   // expected-error @+1 {{the shape of Reshape's result depends on data: 'tensor<?x?xf32>'; only shapes that follow from the inputs' dimensions compile; input 'to' says a shape or axes: if it is always the same, give it with --fix to=FILE.npy}}

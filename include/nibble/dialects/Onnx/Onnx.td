@@ -43,7 +43,8 @@ def Onnx_NodeOp : Onnx_Op<"node", [
     Subgraphs (If, Loop, Scan) are regions, ordered by attribute name.
 
     Known operators are free of side effects except those that draw random
-    numbers; unknown ones are assumed to have them.
+    numbers, or give a dimension its value (`qmodel.sizes`); unknown ones are
+    assumed to have them.
 
     Constraints:
     - (C1) `op_type` is not empty.

@@ -39,23 +39,27 @@ namespace nibble::frontend {
 
 /// onnx -> qmodel. In this order:
 ///  1. onnx-canonicalize: the rest knows one spelling of an operator;
-///  2. onnx-fold-shapes, cse: what follows reads shapes, and equal values are
+///  2. cse, onnx-name-sizes: one name for the size of equal values;
+///     onnx-fold-shapes, cse: what follows reads shapes, and equal values are
 ///     one value;
 ///  3. onnx-raise-quantized before onnx-fold-weights, which would compute
 ///     floats from codes; onnx-raise-fused, which leaves products with weights
 ///     and arithmetic on them;
-///  4. onnx-fold-weights: what is computed from weights is a weight to the rest;
+///  4. onnx-fold-weights: what is computed from weights is a weight to the
+///  rest;
 ///     onnx-split-stacks, so that the matrices of a stack are weights too;
 ///  5. onnx-raise-norm before onnx-raise-linear: Skip norms leave sums with a
 ///     bias, which linear takes;
 ///  6. onnx-raise-rope, onnx-raise-attention: whole subgraphs, while their
 ///     sums and products are still ONNX's;
-///  7. onnx-fold-shapes again: a mask can hide the shape of the scores, and with
+///  7. onnx-fold-shapes again: a mask can hide the shape of the scores, and
+///  with
 ///     it all shapes below;
 ///  8. onnx-raise-elementwise: the sums and products that are left;
 ///  9. onnx-decompose: what no pattern took and no kernel computes; it leaves
 ///     shapes to fold;
-/// 10. qmodel-widen-floats after all patterns: a constant such as 0.044715 is as
+/// 10. qmodel-widen-floats after all patterns: a constant such as 0.044715 is
+/// as
 ///     precise as its type says, and the lowest float16 is known by its type;
 /// 11. cse, qmodel-outline-layers.
 void buildFrontendPipeline(mlir::OpPassManager &manager);

@@ -45,7 +45,8 @@ def FixInputs : Frontend_Pass<"onnx-fix-inputs"> {
 def Canonicalize : Frontend_Pass<"onnx-canonicalize"> {
   let summary = "give each ONNX operator one spelling";
   let description = [{
-    CastLike becomes Cast, SwiGLU a Swish and a Mul. Softmax, LogSoftmax and
+    CastLike becomes Cast, SwiGLU a Swish and a Mul, Compress a Gather of what
+    NonZero finds in the condition. Softmax, LogSoftmax and
     Hardmax of opsets before 13, which took the axis and all after it as one,
     become those of opset 13, between Flatten and Reshape where more than the
     last dimension is meant.
@@ -55,6 +56,27 @@ def Canonicalize : Frontend_Pass<"onnx-canonicalize"> {
     // becomes
     %y = onnx.node "Cast"(%x) {version = 19 : i64} : ...
     ```
+  }];
+}
+
+def NameSizes : Frontend_Pass<"onnx-name-sizes"> {
+  let summary = "name the sizes that data decide";
+  let description = [{
+    The results of NonZero and Unique are as large as the elements of their
+    operand say. Each such node gets the name of a new dimension, over which the
+    shapes of all that follows can be derived; `qkernel-lower` adds the kernel
+    that finds its value. What the model declares about shapes behind such a node
+    is forgotten, because it may be true of one input only.
+
+    ```mlir
+    %y = onnx.node "NonZero"(%x) {version = 13 : i64}
+      : (tensor<?xf32>) -> tensor<1x4xi64>
+    // becomes
+    %y = onnx.node "NonZero"(%x) {qmodel.sizes = ["nonzero_0"], version = 13 : i64}
+      : (tensor<?xf32>) -> tensor<?x?xi64>
+    ```
+
+    Nodes in subgraphs keep sizes without a name.
   }];
 }
 

@@ -27,8 +27,13 @@ def LowerToProgram : Pass<"qkernel-lower", "::mlir::ModuleOp"> {
     get their place in one arena here, at sizes maximised over the bounds of the
     dimensions, so that nothing is allocated at run time.
 
+    A size that data decide (`qmodel.sizes`) is bounded here, by as many elements
+    as there can be at the bounds of the other dimensions, and becomes a
+    dimension of the program; a step in front of the op finds its value. A bound
+    that the module gives for it is kept.
+
     Fails, naming the flag to give, for a dimension without a bound, and, naming
-    the op, for a shape that depends on data.
+    the op, for a shape that is not known in either way.
 
     ```mlir
     func.func @main(%x: tensor<?x64xf32> {qmodel.dims = ["batch", "64"]}, ...) {

@@ -1,0 +1,193 @@
+//===- EncodeIndex.cpp - An index as bytes --------------------------------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "nibble/Bundle/Format.h"
+
+#include "Fields.h"
+
+#include <map>
+
+namespace nibble::bundle {
+namespace {
+
+/// The expressions of an index, each text once, numbered by first use.
+class ExpressionTable {
+public:
+  uint32_t add(const DimExpr &expression) {
+    auto [entry, isNew] = numbers.try_emplace(
+        expression.str(), static_cast<uint32_t>(texts.size()));
+    if (isNew)
+      texts.push_back(entry->first);
+    return entry->second;
+  }
+  const std::vector<std::string> &all() const { return texts; }
+
+private:
+  std::map<std::string, uint32_t> numbers;
+  std::vector<std::string> texts;
+};
+
+void encodePorts(Encoder &to, const std::vector<Port> &ports,
+                 ExpressionTable &expressions) {
+  to.count(ports.size());
+  for (const Port &port : ports) {
+    to.string(port.name);
+    to.number(static_cast<uint8_t>(port.type.kind));
+    to.number(port.type.bits);
+    to.count(port.shape.size());
+    for (const DimExpr &dim : port.shape)
+      to.number(expressions.add(dim));
+  }
+}
+
+void encodeStep(Encoder &to, const Step &step, ExpressionTable &expressions) {
+  to.number(step.kernel);
+  to.count(step.buffers.size());
+  for (const BufferRef &buffer : step.buffers) {
+    to.number(static_cast<uint8_t>(buffer.kind));
+    to.number(buffer.index);
+    to.number(buffer.offset);
+    to.number(expressions.add(buffer.bytes));
+  }
+  to.number(step.results);
+  to.count(step.scalars.size());
+  for (const DimExpr &scalar : step.scalars)
+    to.number(expressions.add(scalar));
+  to.number(expressions.add(step.tasks));
+  to.number(step.after);
+}
+
+void encodeEntry(Encoder &to, const EntryPoint &entry,
+                 ExpressionTable &expressions) {
+  to.string(entry.name);
+  encodePorts(to, entry.inputs, expressions);
+  encodePorts(to, entry.outputs, expressions);
+  to.count(entry.checks.size());
+  for (const IndexCheck &check : entry.checks) {
+    to.number(check.input);
+    to.number(check.min);
+    to.number(check.limit);
+  }
+  to.number(entry.arenaBytes);
+  to.count(entry.steps.size());
+  for (const Step &step : entry.steps)
+    encodeStep(to, step, expressions);
+}
+
+void encodeGeneration(Encoder &to, const GenerationInfo &info) {
+  to.string(info.entry);
+  to.number(info.tokens);
+  to.number(info.attentionMask);
+  to.number(info.positions);
+  to.number(info.logits);
+  to.count(info.cache.size());
+  for (auto [input, output] : info.cache) {
+    to.number(input);
+    to.number(output);
+  }
+  to.string(info.sequenceDim);
+  to.string(info.pastDim);
+}
+
+/// Which steps define dimensions; nothing if none does.
+void encodeDefinitions(Encoder &to, const BundleIndex &index) {
+  Encoder records;
+  size_t count = 0;
+  for (size_t e = 0; e < index.entries.size(); ++e)
+    for (size_t s = 0; s < index.entries[e].steps.size(); ++s) {
+      const std::vector<uint32_t> &defines = index.entries[e].steps[s].defines;
+      if (defines.empty())
+        continue;
+      ++count;
+      records.number(static_cast<uint32_t>(e));
+      records.number(static_cast<uint32_t>(s));
+      records.count(defines.size());
+      for (uint32_t dim : defines)
+        records.number(dim);
+    }
+  if (count == 0)
+    return;
+  to.count(count);
+  to.raw(records.out.data(), records.out.size());
+}
+
+} // namespace
+
+std::vector<std::byte> encodeIndex(const BundleIndex &index) {
+  // The expressions stand before the entry points that refer to them, and are
+  // known only after these.
+  ExpressionTable expressions;
+  Encoder entries;
+  entries.count(index.entries.size());
+  for (const EntryPoint &entry : index.entries)
+    encodeEntry(entries, entry, expressions);
+
+  Encoder to;
+  to.string(index.producer);
+  to.count(index.dims.size());
+  for (const DimSymbol &dim : index.dims) {
+    to.string(dim.name);
+    to.number(dim.min);
+    to.number(dim.max);
+  }
+  to.count(expressions.all().size());
+  for (const std::string &text : expressions.all())
+    to.string(text);
+  to.number(index.weightOffset);
+  to.number(index.weightBytes);
+  to.count(index.weights.size());
+  for (const WeightEntry &weight : index.weights) {
+    to.string(weight.name);
+    to.number(weight.offset);
+    to.number(weight.bytes);
+    to.number(weight.indexLimit);
+    to.number(weight.indexBits);
+    to.digest(weight.digest);
+  }
+  to.count(index.kernels.size());
+  for (const KernelEntry &kernel : index.kernels) {
+    to.string(kernel.name);
+    to.number(kernel.bufferCount);
+    to.number(kernel.scalarCount);
+  }
+  to.raw(entries.out.data(), entries.out.size());
+  to.count(index.variants.size());
+  for (const CodeVariant &variant : index.variants) {
+    to.string(variant.target);
+    to.number(variant.offset);
+    to.number(variant.bytes);
+    to.digest(variant.digest);
+    to.count(variant.kernelOffsets.size());
+    for (uint64_t offset : variant.kernelOffsets)
+      to.number(offset);
+  }
+  to.count(index.layers.size());
+  for (const LayerInfo &layer : index.layers) {
+    to.string(layer.id);
+    to.string(layer.kind);
+    to.string(layer.scheme);
+    to.number(layer.parameters);
+    to.number(layer.bitsPerWeight);
+  }
+  to.number(static_cast<uint8_t>(index.generation ? 1 : 0));
+  if (index.generation)
+    encodeGeneration(to, *index.generation);
+  to.count(index.tokenizer.size());
+  to.raw(index.tokenizer.data(), index.tokenizer.size());
+  encodeDefinitions(to, index);
+  return std::move(to.out);
+}
+
+uint64_t featuresOf(const BundleIndex &index) {
+  for (const EntryPoint &entry : index.entries)
+    for (const Step &step : entry.steps)
+      if (!step.defines.empty())
+        return featureDefinitions;
+  return 0;
+}
+
+} // namespace nibble::bundle
