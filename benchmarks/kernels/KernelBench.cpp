@@ -65,6 +65,7 @@ struct Case {
   ElementType scales;
   bool isInteger; ///< activations of 8 bits, not float32
   int64_t xGroup; ///< 0: all inputs
+  bool sparse24 = false;
 };
 
 constexpr ElementType si4 = ElementType::signedInt(4),
@@ -80,8 +81,15 @@ constexpr Case cases[] = {
     {"int3-g128", ElementType::signedInt(3), 128, f16, true, 0},
     {"int2-g64", ElementType::signedInt(2), 64, f16, true, 0},
     {"float4-g32", si4, 32, f16, false, 0},
+    {"float4-g32-24", si4, 32, f16, false, 0, true},
+    {"float4-channel", si4, 0, f32, false, 0},
+    {"float4-channel-24", si4, 0, f32, false, 0, true},
     {"float8-channel", si8, 0, f32, false, 0},
+    {"float8-channel-24", si8, 0, f32, false, 0, true},
     {"float16", f16, 0, f32, false, 0},
+    {"float16-24", f16, 0, f32, false, 0, true},
+    {"float32", f32, 0, f32, false, 0},
+    {"float32-24", f32, 0, f32, false, 0, true},
 };
 
 RowInterleavedLayout layoutOf(const Case &wanted) {
@@ -91,6 +99,7 @@ RowInterleavedLayout layoutOf(const Case &wanted) {
   layout.in = inputs;
   layout.group = wanted.group ? wanted.group : inputs;
   layout.scales = wanted.scales;
+  layout.sparse24 = wanted.sparse24;
   return layout;
 }
 
@@ -136,8 +145,9 @@ std::string kernelText(const Case &wanted) {
          operands + "):\n  %r = " + text +
          " layout <element = " + mlirName(layout.element) + ", out = " + out +
          ", in = " + in + ", group = " + std::to_string(layout.group) +
-         ", scales = " + mlirName(layout.scales) + "> : (" + types + ") -> " +
-         result + "\n  qkernel.yield %r : " + result + "\n}\n";
+         ", scales = " + mlirName(layout.scales) +
+         (layout.sparse24 ? ", sparse24 = true" : "") + "> : (" + types +
+         ") -> " + result + "\n  qkernel.yield %r : " + result + "\n}\n";
 }
 
 /// Code that can be called, and its number of tasks.
@@ -190,7 +200,8 @@ public:
     std::mt19937_64 random(1);
     constexpr size_t pattern = 1 << 16;
     for (size_t i = 0; i < std::min(size, pattern); i += 8) {
-      uint64_t value = random();
+      // As floats of 16 or 32 bits, of usual size: others may be slow.
+      uint64_t value = (random() & ~0x4000400040004000) | 0x2000200020002000;
       std::memcpy(data + i, &value, std::min<size_t>(8, size - i));
     }
     for (size_t i = pattern; i < size; i += pattern)
@@ -290,7 +301,7 @@ Measurement measure(const Case &wanted, const CompiledKernel &kernel,
 
 void printLine(const Measurement &line) {
   llvm::outs() << llvm::format(
-      "%-16s %4lld %10.0f %7.1f %6.2f %8.1f %6.2f\n", line.name.c_str(),
+      "%-18s %4lld %10.0f %7.1f %6.2f %8.1f %6.2f\n", line.name.c_str(),
       static_cast<long long>(line.rows), line.seconds * 1e6,
       line.bandwidth / 1e9, line.bandwidth / line.readBandwidth,
       line.operations / 1e9, line.operations / line.ceiling);
@@ -337,7 +348,7 @@ int main(int argc, char **argv) {
           "'");
   Pool pool(static_cast<size_t>(poolMib) << 20);
   if (!asJson && !asAssembly)
-    llvm::outs() << llvm::format("%-16s %4s %10s %7s %6s %8s %6s\n", "case",
+    llvm::outs() << llvm::format("%-18s %4s %10s %7s %6s %8s %6s\n", "case",
                                  "rows", "us", "GB/s", "read", "GOP/s",
                                  "chain");
   std::vector<Measurement> lines;

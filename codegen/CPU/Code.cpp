@@ -371,6 +371,11 @@ Value Code::permute(Value vector, llvm::ArrayRef<int32_t> lanes) {
                                        lanes);
 }
 
+Value Code::pick(Value vector, Value lanes) {
+  return intrinsic(vector.getType(), "llvm.x86.avx.vpermilvar.ps.256",
+                   {vector, lanes});
+}
+
 //===----------------------------------------------------------------------===//
 // Integer dot products
 //===----------------------------------------------------------------------===//

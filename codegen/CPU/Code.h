@@ -116,6 +116,9 @@ public:
   Value extend(Value vector, Value fill);
   /// Lane i of the result is lane `lanes[i]` of `vector`.
   Value permute(Value vector, llvm::ArrayRef<int32_t> lanes);
+  /// Of 8 floats in two halves: lane i of the result is the lane of i's half
+  /// that the lowest two bits of lane i of `lanes` (8 of i32) count.
+  Value pick(Value vector, Value lanes);
 
   // Integer dot products: lane i of `sum` (8 of i32, modulo 2^32) grows by the
   // products of the elements that lie where it lies.

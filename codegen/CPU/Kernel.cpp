@@ -355,6 +355,7 @@ const Lowering *findLowering(Operation *op) {
     addConversionLowerings(result);
     addMovementLowerings(result);
     addIndexingLowerings(result);
+    addSelectionLowerings(result);
     addReductionLowerings(result);
     addNormLowerings(result);
     addMatMulLowerings(result);

@@ -133,6 +133,7 @@ void addActivationLowerings(LoweringTable &table);
 void addConversionLowerings(LoweringTable &table);
 void addMovementLowerings(LoweringTable &table);
 void addIndexingLowerings(LoweringTable &table);
+void addSelectionLowerings(LoweringTable &table);
 void addReductionLowerings(LoweringTable &table);
 void addNormLowerings(LoweringTable &table);
 void addMatMulLowerings(LoweringTable &table);

@@ -22,11 +22,12 @@
 // are taken off once per piece. For four rows, registers are too few for that,
 // and the shift serves all four.
 //
+// 2:4 sparse weights are SparseLinear.cpp's.
+//
 //===----------------------------------------------------------------------===//
 
 #include "RowTiles.h"
-
-#include "nibble/dialects/QKernel/QKernel.h"
+#include "SparseTile.h"
 
 #include <cmath>
 
@@ -70,7 +71,6 @@ private:
   Values codeSums(Value firstInput, Value firstWord, int64_t inputs);
   Value inputSum(int64_t row, Value firstInput, int64_t inputs);
   std::pair<Value, int> decode(llvm::ArrayRef<Value> chunk, int64_t input);
-  Value zeroPoint(Value group);
 
   Value input(int64_t row, Value position) {
     return code.broadcast(code.load(code.f32(), x[row], position), lanes);
@@ -162,7 +162,7 @@ Values Tile::group(llvm::ArrayRef<Value> sums, Value index, int64_t inputs) {
   Value firstWord = code.add(code.mul(block, code.index(blockWords)),
                              code.mul(index, code.index(groupWords(0))));
   Value firstInput = code.mul(index, code.index(layout.group));
-  Value zero = zeroPoint(index);
+  Value zero = zeroPointsOf(kernel, layout, op.getZeros(), block, index);
   int64_t pieces = inputs / pieceInputs;
   int64_t wordsPerPiece =
       pieceInputs / layout.chunkInputs() * layout.chunkWords() * lanes;
@@ -187,29 +187,12 @@ Values Tile::group(llvm::ArrayRef<Value> sums, Value index, int64_t inputs) {
   if (int64_t rest = inputs % pieceInputs)
     parts = addParts(parts, code.index(pieces), rest);
 
-  Value scale = code.loadFloats(
-      op.getLayout().getScales(), lanes, kernel.pointer(op.getScales()),
-      code.mul(code.add(code.mul(block, code.index(groups)), index),
-               code.index(lanes)));
+  Value scale = scalesOf(kernel, layout, op.getLayout().getScales(),
+                         op.getScales(), block, index);
   Values result;
   for (int64_t row = 0; row < rows; ++row)
     result.push_back(code.fma(scale, parts[row], sums[row]));
   return result;
-}
-
-/// Zero points in the stored code space, or null if all are 0.
-Value Tile::zeroPoint(Value group) {
-  if (!op.getZeros())
-    return layout.element.kind == ElementType::Kind::Signed
-               ? real(std::ldexp(1., static_cast<int>(width()) - 1))
-               : Value();
-  Value position =
-      code.mul(code.add(code.mul(block, code.index(layout.groups())), group),
-               code.index(lanes));
-  Value bytes = code.load(code.vector(code.i8(), lanes),
-                          kernel.pointer(op.getZeros()), position);
-  return code.toFloat(
-      code.resizeInteger(bytes, code.i32(), /*isUnsigned=*/true), code.f32());
 }
 
 /// Per row of x: sum of codes * x, minus zero point * sum of x.
@@ -323,13 +306,19 @@ void packedLinearTask(Kernel &kernel, Operation *op, Value task) {
   Code &code = kernel.code;
   auto linear = cast<qkernel::PackedLinearOp>(op);
   DimExpr rows = rowsOfX(kernel, linear.getX());
+  auto emit = [&](int64_t count, Value firstRow, Value block) {
+    if (linear.getLayout().getSparse24())
+      SparseTile(kernel, linear, count, firstRow, block).emit();
+    else
+      Tile(kernel, linear, count, firstRow, block).emit();
+  };
   if (rows.asConstant() == 1)
-    return Tile(kernel, linear, 1, code.index(0), task).emit();
+    return emit(1, code.index(0), task);
   Value tiles = kernel.evaluate(rowTiles(rows));
   Value block = code.divide(task, tiles, /*isUnsigned=*/true);
   Value tile = code.remainder(task, tiles, /*isUnsigned=*/true);
   forRowTile(kernel, rows, tile, [&](int64_t count, Value firstRow) {
-    Tile(kernel, linear, count, firstRow, block).emit();
+    emit(count, firstRow, block);
   });
 }
 

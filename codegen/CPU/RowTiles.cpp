@@ -7,6 +7,8 @@
 
 #include "RowTiles.h"
 
+#include <cmath>
+
 namespace nibble::cpu {
 
 static constexpr int64_t tileRows = 4;
@@ -32,6 +34,36 @@ void forRowTile(Kernel &kernel, const DimExpr &rows, Value tile,
       [&] {
         code.loop(firstRow, lastRow, 1, [&](Value row) { emit(1, row); });
       });
+}
+
+/// Where what is stored per block, group and output begins.
+static Value perGroup(Code &code, const RowInterleavedLayout &layout,
+                      Value block, Value group) {
+  return code.mul(code.add(code.mul(block, code.index(layout.groups())), group),
+                  code.index(RowInterleavedLayout::rows));
+}
+
+Value scalesOf(Kernel &kernel, const RowInterleavedLayout &layout, Type type,
+               Value scales, Value block, Value group) {
+  Code &code = kernel.code;
+  return code.loadFloats(type, RowInterleavedLayout::rows,
+                         kernel.pointer(scales),
+                         perGroup(code, layout, block, group));
+}
+
+Value zeroPointsOf(Kernel &kernel, const RowInterleavedLayout &layout,
+                   Value zeros, Value block, Value group) {
+  Code &code = kernel.code;
+  if (!zeros)
+    return layout.element.kind == ElementType::Kind::Signed
+               ? code.real(code.vector(code.f32(), RowInterleavedLayout::rows),
+                           std::ldexp(1., layout.element.bits - 1))
+               : Value();
+  Value bytes =
+      code.load(code.vector(code.i8(), RowInterleavedLayout::rows),
+                kernel.pointer(zeros), perGroup(code, layout, block, group));
+  return code.toFloat(
+      code.resizeInteger(bytes, code.i32(), /*isUnsigned=*/true), code.f32());
 }
 
 void storeBlock(Kernel &kernel, const RowInterleavedLayout &layout, Value bias,

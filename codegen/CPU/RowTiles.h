@@ -29,6 +29,15 @@ DimExpr rowTiles(const DimExpr &rows);
 void forRowTile(Kernel &kernel, const DimExpr &rows, Value tile,
                 llvm::function_ref<void(int64_t rows, Value firstRow)> emit);
 
+/// Scales of the eight outputs of a block in one group, from `scales` that are
+/// stored as `type`.
+Value scalesOf(Kernel &kernel, const RowInterleavedLayout &layout, Type type,
+               Value scales, Value block, Value group);
+/// Their zero points in the stored code space, as floats; null if all are 0.
+/// `zeros` may be null.
+Value zeroPointsOf(Kernel &kernel, const RowInterleavedLayout &layout,
+                   Value zeros, Value block, Value group);
+
 /// Stores the sums of one block of outputs, a vector per row from `firstRow`
 /// on, to `result` [..., out], with `bias` [out] (may be null) added.
 void storeBlock(Kernel &kernel, const RowInterleavedLayout &layout, Value bias,

@@ -49,32 +49,34 @@ void QKernelDialect::initialize() {
 
 static RowInterleavedLayout plainLayout(ElementType element, int64_t out,
                                         int64_t in, int64_t group,
-                                        ElementType scales) {
+                                        ElementType scales, bool sparse24) {
   RowInterleavedLayout layout;
   layout.element = element;
   layout.scales = scales;
   layout.out = out;
   layout.in = in;
   layout.group = group;
+  layout.sparse24 = sparse24;
   return layout;
 }
 
 RowInterleavedLayout nibble::qkernel::rowInterleavedLayout(LayoutAttr layout) {
   return plainLayout(*fromMlirType(layout.getElement()), layout.getOut(),
                      layout.getIn(), layout.getGroup(),
-                     *fromMlirType(layout.getScales()));
+                     *fromMlirType(layout.getScales()), layout.getSparse24());
 }
 
 LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  Type element, int64_t out, int64_t in,
-                                 int64_t group, Type scales) {
+                                 int64_t group, Type scales, bool sparse24) {
   std::optional<ElementType> plain = fromMlirType(element);
   std::optional<ElementType> plainScales = fromMlirType(scales);
   if (!plain || !plainScales)
     return emitError() << "expects integer or float elements and float scales, "
                           "got "
                        << element << " and " << scales;
-  Status status = plainLayout(*plain, out, in, group, *plainScales).validate();
+  Status status =
+      plainLayout(*plain, out, in, group, *plainScales, sparse24).validate();
   if (!status.isOk()) // row_interleaved_c1
     return emitError() << status.message();
   return success();
@@ -134,6 +136,9 @@ LogicalResult PackedIntegerLinearOp::verify() {
   if (!isa<IntegerType>(getLayout().getElement()))
     // packed_integer_linear_c2
     return emitOpError("expects integer weights, got ") << getLayout();
+  if (getLayout().getSparse24()) // packed_integer_linear_c7
+    return emitOpError("expects weights that are not 2:4 sparse, got ")
+           << getLayout() << "; pack them in full";
   if (failed(verifyPackedLinear(*this)))
     return failure();
   auto x = cast<RankedTensorType>(getX().getType());
@@ -222,6 +227,55 @@ LogicalResult PackedEmbeddingOp::inferDims(ArrayRef<const ValueDims *> operands,
 }
 
 //===----------------------------------------------------------------------===//
+// Sizes that data decides
+//===----------------------------------------------------------------------===//
+
+LogicalResult CountNonzeroOp::inferDims(ArrayRef<const ValueDims *>,
+                                        MutableArrayRef<ValueDims> results) {
+  results[0].shape = {DimExpr(1)};
+  return success();
+}
+
+LogicalResult UniqueGroupsOp::verify() {
+  auto x = cast<RankedTensorType>(getX().getType());
+  std::optional<uint64_t> axis = getAxis();
+  if (axis && *axis >= static_cast<uint64_t>(x.getRank())) // unique_groups_c1
+    return emitOpError("expects an axis of ")
+           << x << ", got " << static_cast<int64_t>(*axis);
+  int64_t slices = ShapedType::kDynamic;
+  if (axis)
+    slices = x.getDimSize(*axis);
+  else if (x.hasStaticShape())
+    slices = x.getNumElements();
+  for (OpResult result : getOperation()->getResults()) {
+    int64_t size = cast<RankedTensorType>(result.getType()).getDimSize(0);
+    int64_t expected = result == getCount() ? 1 : slices;
+    if (!ShapedType::isDynamic(size) && !ShapedType::isDynamic(expected) &&
+        size != expected) // unique_groups_c2
+      return emitOpError("expects ")
+             << expected << " elements for result " << result.getResultNumber()
+             << ", got " << result.getType();
+  }
+  return success();
+}
+
+LogicalResult UniqueGroupsOp::inferDims(ArrayRef<const ValueDims *> operands,
+                                        MutableArrayRef<ValueDims> results) {
+  results[3].shape = {DimExpr(1)};
+  if (!operands[0]->shape)
+    return success();
+  DimExpr slices(1);
+  if (getAxis())
+    slices = (*operands[0]->shape)[*getAxis()];
+  else
+    for (const DimExpr &dim : *operands[0]->shape)
+      slices = slices * dim;
+  for (ValueDims &result : results.drop_back())
+    result.shape = {slices};
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
 // Kernels and programs
 //===----------------------------------------------------------------------===//
 
@@ -283,5 +337,27 @@ LogicalResult StepOp::verify() {
            << buffers << " buffers and " << kernel.getScalars().size()
            << " scalars for @" << getKernel() << ", got " << getBuffers().size()
            << " and " << getScalars().size();
+  return verifyDefinitions(body.getTerminator());
+}
+
+/// Whether the last result holds the dimensions that the step defines.
+LogicalResult StepOp::verifyDefinitions(Operation *yield) {
+  if (!getDefines())
+    return success();
+  int64_t count = getDefines()->size();
+  auto type =
+      yield->getNumOperands() == 0
+          ? RankedTensorType()
+          : dyn_cast<RankedTensorType>(yield->getOperands().back().getType());
+  auto buffer = getBuffers().empty()
+                    ? BufferAttr()
+                    : dyn_cast<BufferAttr>(getBuffers().getValue().back());
+  if (!type || !type.getElementType().isInteger(64) || !type.hasStaticShape() ||
+      type.getNumElements() != count || !buffer ||
+      buffer.getKind() != BufferKind::Arena ||
+      buffer.getBytes() != std::to_string(8 * count)) // step_c3
+    return emitOpError("expects ")
+           << count << " elements of i64 in the arena as last result, for "
+           << *getDefines();
   return success();
 }

@@ -15,33 +15,14 @@
 #include "nibble/Numerics/PackWeights.h"
 
 #include "PackedBits.h"
+#include "PackedChunks.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 using namespace nibble;
 
 namespace {
-
-/// Up to 8 words of one row of a chunk, read and written by bit position.
-struct ChunkWords {
-  std::array<uint32_t, 8> words{};
-
-  void set(int64_t position, unsigned bits, unsigned code) {
-    uint64_t shifted = uint64_t(code) << (position % 32);
-    words[position / 32] |= static_cast<uint32_t>(shifted);
-    if (position % 32 + bits > 32)
-      words[position / 32 + 1] |= static_cast<uint32_t>(shifted >> 32);
-  }
-
-  unsigned get(int64_t position, unsigned bits) const {
-    uint64_t pair = words[position / 32];
-    if (position % 32 + bits > 32)
-      pair |= uint64_t(words[position / 32 + 1]) << 32;
-    return static_cast<unsigned>(pair >> (position % 32)) & ((1u << bits) - 1);
-  }
-};
 
 /// One row of one chunk: what `forEachChunkRow` visits.
 struct ChunkRow {
@@ -52,10 +33,6 @@ struct ChunkRow {
 };
 
 } // namespace
-
-/// Bytes from a word of a row to the row's next word.
-static constexpr size_t wordStride =
-    RowInterleavedLayout::rows * sizeof(uint32_t);
 
 /// Calls `visit(ChunkRow)` in memory order until it returns false.
 template <typename Visitor>
@@ -80,22 +57,6 @@ static bool forEachChunkRow(const RowInterleavedLayout &layout, Visitor visit) {
             return false;
         }
   return true;
-}
-
-static uint32_t signBit(ElementType type) {
-  return type.kind == ElementType::Kind::Signed ? 1u << (type.bits - 1) : 0;
-}
-
-static Status mismatch(const char *what, const std::string &expected,
-                       const Tensor &found) {
-  return Status::error(std::string("expects ") + what + " " + expected +
-                       ", got " + describe(found.type(), found.shape()));
-}
-
-static Status brokenPadding(const char *what) {
-  return Status::error(std::string("expects padding of code 0 in ") + what +
-                       ", got other bits; the packed data does not have this "
-                       "layout");
 }
 
 /// Shape [out, groups] of scales and zero points.
@@ -126,9 +87,19 @@ static void forEachBlock(const RowInterleavedLayout &layout, Visitor visit) {
       }
 }
 
+/// A valid layout with a value for every input.
+static Status checkDense(const RowInterleavedLayout &layout) {
+  if (Status status = layout.validate(); !status.isOk())
+    return status;
+  if (layout.sparse24)
+    return Status::error("expects a layout of all weights, got a 2:4 sparse "
+                         "one");
+  return Status::success();
+}
+
 Expected<Tensor> nibble::packWeight(const RowInterleavedLayout &layout,
                                     const Tensor &logical) {
-  if (Status status = layout.validate(); !status.isOk())
+  if (Status status = checkDense(layout); !status.isOk())
     return status;
   std::vector<int64_t> shape = {layout.out, layout.in};
   if (logical.type() != layout.element || logical.shape() != shape)
@@ -161,9 +132,7 @@ Expected<Tensor> nibble::packWeight(const RowInterleavedLayout &layout,
         code = readBits(source, bits, at.row * layout.in + at.column + i);
       chunk.set(layout.bitPosition(i), bits, code ^ flip);
     }
-    for (int64_t word = 0; word < layout.chunkWords(); ++word)
-      std::memcpy(&target[at.byte + word * wordStride], &chunk.words[word],
-                  sizeof(uint32_t));
+    chunk.store(&target[at.byte], layout.chunkWords());
     return true;
   });
   return packed;
@@ -171,7 +140,7 @@ Expected<Tensor> nibble::packWeight(const RowInterleavedLayout &layout,
 
 Expected<Tensor> nibble::unpackWeight(const RowInterleavedLayout &layout,
                                       const Tensor &packed) {
-  if (Status status = layout.validate(); !status.isOk())
+  if (Status status = checkDense(layout); !status.isOk())
     return status;
   std::vector<int64_t> shape = {static_cast<int64_t>(layout.weightBytes())};
   ElementType byteType = ElementType::unsignedInt(8);
@@ -199,9 +168,7 @@ Expected<Tensor> nibble::unpackWeight(const RowInterleavedLayout &layout,
     unsigned flip = signBit(layout.element);
     intact = forEachChunkRow(layout, [&](const ChunkRow &at) {
       ChunkWords chunk;
-      for (int64_t word = 0; word < layout.chunkWords(); ++word)
-        std::memcpy(&chunk.words[word], &source[at.byte + word * wordStride],
-                    sizeof(uint32_t));
+      chunk.load(&source[at.byte], layout.chunkWords());
       for (int64_t i = 0; i < layout.chunkInputs(); ++i) {
         unsigned code = chunk.get(layout.bitPosition(i), bits) ^ flip;
         if (i < at.inputs)

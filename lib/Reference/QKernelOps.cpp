@@ -12,6 +12,7 @@
 #include "Indexing.h"
 #include "Products.h"
 
+#include "nibble/Numerics/PackSparse.h"
 #include "nibble/Numerics/PackWeights.h"
 #include "nibble/Numerics/RoundToNearest.h"
 #include "nibble/Support/WeightStore.h"
@@ -19,17 +20,11 @@
 
 namespace nibble::reference {
 
-/// The weight [out, in] in float32.
-static FailureOr<Tensor> unpackedWeight(const Call &call,
-                                        const RowInterleavedLayout &layout,
-                                        const Tensor &packed,
-                                        const Tensor *scales,
-                                        const Tensor *zeros) {
-  if (Status status = layout.validate(); !status.isOk())
-    return call.error() << status.message();
-  auto logical = call.take(unpackWeight(layout, packed));
-  if (failed(logical) || layout.element.isFloat())
-    return logical;
+/// The values of the codes that a weight stores.
+static FailureOr<Tensor> dequantized(const Call &call,
+                                     const RowInterleavedLayout &layout,
+                                     const Tensor &codes, const Tensor *scales,
+                                     const Tensor *zeros) {
   if (!scales)
     return call.error() << "expects scales for integer codes";
   auto logicalScales = call.take(unpackScales(layout, *scales));
@@ -42,8 +37,42 @@ static FailureOr<Tensor> unpackedWeight(const Call &call,
       return failure();
     logicalZeros = *unpacked;
   }
-  return call.take(nibble::dequantize(
-      *logical, *logicalScales, zeros ? &logicalZeros : nullptr, layout.group));
+  int64_t group = layout.sparse24 ? layout.group / 2 : layout.group;
+  return call.take(nibble::dequantize(codes, *logicalScales,
+                                      zeros ? &logicalZeros : nullptr, group));
+}
+
+/// The weight [out, in] in float32.
+static FailureOr<Tensor> unpackedWeight(const Call &call,
+                                        const RowInterleavedLayout &layout,
+                                        const Tensor &packed,
+                                        const Tensor *scales,
+                                        const Tensor *zeros) {
+  if (Status status = layout.validate(); !status.isOk())
+    return call.error() << status.message();
+  // Of sparse weights, what is stored of them; positions have size 0 else.
+  Compressed24 stored;
+  if (layout.sparse24) {
+    auto unpacked = call.take(unpackSparse(layout, packed));
+    if (failed(unpacked))
+      return failure();
+    stored = *unpacked;
+  } else {
+    auto unpacked = call.take(unpackWeight(layout, packed));
+    if (failed(unpacked))
+      return failure();
+    stored.values = *unpacked;
+  }
+  if (layout.element.isInteger()) {
+    FailureOr<Tensor> values =
+        dequantized(call, layout, stored.values, scales, zeros);
+    if (failed(values))
+      return failure();
+    stored.values = *values;
+  }
+  if (!layout.sparse24)
+    return stored.values;
+  return call.take(decompress24(stored.values, stored.positions));
 }
 
 /// linear(x, unpacked weight, bias); operand `next` is the weight, and what

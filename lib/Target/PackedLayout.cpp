@@ -48,8 +48,13 @@ Status RowInterleavedLayout::validate() const {
     return Status::error("expects one group of all " + std::to_string(in) +
                          " inputs for float weights, got groups of " +
                          std::to_string(group));
+  if (sparse24 && (in % 4 != 0 || group % 4 != 0))
+    return Status::error("expects inputs and groups of them that 4 divides for "
+                         "2:4 sparse weights, got " +
+                         std::to_string(in) + " in groups of " +
+                         std::to_string(group));
 
-  // A word per row holds at least one input and padding adds at most 31 inputs
+  // A word per row holds at least one input and padding adds at most 63 inputs
   // to a group; 2^56 padded codes leave room for the bytes of words and scales.
   constexpr int64_t limit = int64_t(1) << 56;
   int64_t paddedRows = 0, padded = 0;
@@ -63,35 +68,44 @@ Status RowInterleavedLayout::validate() const {
 }
 
 int64_t RowInterleavedLayout::chunkInputs() const {
+  if (sparse24) // 16 codes of odd bits fill no whole words
+    return element.isInteger() && element.bits % 2 ? 64 : 32;
   if (element.isFloat())
     return 1;
   return element.bits == 8 ? 4 : element.bits == 4 ? 8 : 32;
 }
 
 int64_t RowInterleavedLayout::chunkWords() const {
+  if (sparse24 && element.isInteger())
+    return chunkValues() * element.bits / 32;
   if (element.isFloat() || element.bits == 8 || element.bits == 4)
     return 1;
   return element.bits;
 }
 
 int64_t RowInterleavedLayout::bitPosition(int64_t i) const {
-  // Inputs i and i + 4 share a byte, so that masking the low nibbles of a word
-  // yields four consecutive inputs in the order of 8-bit codes.
+  // Values i and i + 4 share a byte, so that masking the low nibbles of a word
+  // yields four consecutive values in the order of 8-bit codes.
   if (element.bits == 4)
-    return (i % 4) * 8 + (i / 4) * 4;
+    return i / 8 * 32 + (i % 4) * 8 + (i % 8 / 4) * 4;
   return i * element.bits;
 }
 
 uint64_t RowInterleavedLayout::chunkBytes() const {
+  auto wordBytes = static_cast<uint64_t>(rows) * sizeof(uint32_t);
+  uint64_t positionBytes = positionWords() * wordBytes;
   if (element.isFloat())
-    return static_cast<uint64_t>(rows) * element.bits / 8;
-  return static_cast<uint64_t>(chunkWords() * rows) * sizeof(uint32_t);
+    return positionBytes + chunkValues() * rows * element.bits / 8;
+  return positionBytes + chunkWords() * wordBytes;
 }
 
 uint64_t RowInterleavedLayout::byteOffset(int64_t rowBlock, int64_t g,
                                           int64_t chunk) const {
-  int64_t chunkIndex = rowBlock * rowChunks(*this) + g * chunks(0) + chunk;
-  return static_cast<uint64_t>(chunkIndex) * chunkBytes();
+  uint64_t blockBytes = rowChunks(*this) * chunkBytes();
+  if (element.isFloat()) // the last chunk is not padded
+    blockBytes -= static_cast<uint64_t>(chunks(0) * chunkInputs() - in) * rows *
+                  element.bits / 8 / 2;
+  return rowBlock * blockBytes + (g * chunks(0) + chunk) * chunkBytes();
 }
 
 uint64_t RowInterleavedLayout::weightBytes() const {

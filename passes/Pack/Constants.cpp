@@ -5,10 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Kernels read one scale per output row and group, and a code for every input.
-// Coarser scales are repeated, quantized scales are computed and 2:4 sparse
-// weights are filled up here, once. All leave every value as it is; the first
-// two cost memory only where scales are few.
+// Kernels read one scale per output row and group. Coarser scales are repeated
+// and quantized scales are computed here, once; both leave every value as it is
+// and cost memory only where scales are few. Where no kernel runs 2:4 sparse
+// codes, they are filled up here as well.
 //
 //===----------------------------------------------------------------------===//
 
@@ -74,15 +74,6 @@ Attribute qkernel::constantKey(Value value) {
   return ArrayAttr::get(context, parts);
 }
 
-Tensor qkernel::asFloat32(const Tensor &tensor) {
-  if (tensor.type() == ElementType::float32())
-    return tensor;
-  Tensor result = Tensor::allocate(ElementType::float32(), tensor.shape());
-  for (uint64_t i = 0; i < tensor.size(); ++i)
-    result.setNumberAt(i, tensor.numberAt(i));
-  return result;
-}
-
 /// `blocks`, one per `rows` rows and group or a single one, as [out, groups].
 static Tensor perRow(const Tensor &blocks, int64_t out, int64_t groups,
                      int64_t rows) {
@@ -94,26 +85,6 @@ static Tensor perRow(const Tensor &blocks, int64_t out, int64_t groups,
       int64_t block = rows == 0 ? g : row / rows * groups + g;
       result.setBitsAt(row * groups + g,
                        blocks.bitsAt(blocks.size() == 1 ? 0 : block));
-    }
-  return result;
-}
-
-/// The codes of kept values at their `positions`, zero points elsewhere. Error:
-/// positions that do not ascend.
-static nibble::Expected<Tensor> filledUp(const Tensor &codes,
-                                         const Tensor &positions,
-                                         const Tensor &zeros, int64_t group) {
-  nibble::Expected<Tensor> filled = decompress24(codes, positions);
-  if (!filled || zeros.size() == 0)
-    return filled;
-  Tensor result = filled.take();
-  int64_t in = result.shape()[1], groups = llvm::divideCeil(in, group);
-  for (uint64_t pair = 0; pair < codes.size(); pair += 2)
-    for (int64_t i = 0; i < 4; ++i) {
-      if (i == positions.integerAt(pair) || i == positions.integerAt(pair + 1))
-        continue;
-      int64_t at = 2 * pair + i;
-      result.setBitsAt(at, zeros.bitsAt(at / in * groups + at % in / group));
     }
   return result;
 }
@@ -156,9 +127,10 @@ qkernel::QuantizedConstant::of(Value weight, Operation *user) {
   result.group = groupOf(weight);
   int64_t groups = llvm::divideCeil(in, result.group);
   // dequantize computes in float32: wider scales mean no more than that.
-  result.scales = perRow(
-      scales->type() == ElementType::float64() ? asFloat32(*scales) : *scales,
-      out, groups, rows);
+  result.scales = perRow(scales->type() == ElementType::float64()
+                             ? scales->converted(ElementType::float32())
+                             : *scales,
+                         out, groups, rows);
   if (dequantize.getZeros()) {
     FailureOr<Tensor> zeros = constantOf(dequantize.getZeros(), user);
     if (failed(zeros))
@@ -170,11 +142,27 @@ qkernel::QuantizedConstant::of(Value weight, Operation *user) {
     FailureOr<Tensor> positions = constantOf(sparse.getPositions(), user);
     if (failed(positions))
       return failure();
-    nibble::Expected<Tensor> filled =
-        filledUp(*codes, *positions, result.zeros, result.group);
-    if (!filled)
-      return user->emitOpError("cannot pack: ") << filled.status().message();
-    result.codes = filled.take();
+    result.positions = *positions;
   }
   return result;
+}
+
+Status qkernel::QuantizedConstant::fillUp() {
+  if (positions.size() == 0)
+    return Status::success();
+  nibble::Expected<Tensor> filled = decompress24(codes, positions);
+  if (!filled)
+    return filled.status();
+  Tensor full = filled.take();
+  int64_t in = full.shape()[1], groups = llvm::divideCeil(in, group);
+  for (uint64_t pair = 0; zeros.size() && pair < codes.size(); pair += 2)
+    for (int64_t i = 0; i < 4; ++i) {
+      if (i == positions.integerAt(pair) || i == positions.integerAt(pair + 1))
+        continue;
+      int64_t at = 2 * pair + i;
+      full.setBitsAt(at, zeros.bitsAt(at / in * groups + at % in / group));
+    }
+  codes = full;
+  positions = Tensor();
+  return Status::success();
 }

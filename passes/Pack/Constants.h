@@ -20,9 +20,6 @@ mlir::FailureOr<Tensor> constantOf(mlir::Value value, mlir::Operation *user);
 /// An attribute that equal constants share; null if `value` is none.
 mlir::Attribute constantKey(mlir::Value value);
 
-/// Floats of any width as float32.
-Tensor asFloat32(const Tensor &tensor);
-
 /// The dequantize that gives a weight [out, in] its values: the weight itself
 /// or the values of its decompress_24. Null if there is none, or if groups of
 /// kept values are odd, so that some fours of inputs have two scales: such a
@@ -35,16 +32,20 @@ int64_t groupOf(mlir::Value weight);
 /// What `dequantize` reads per element and packed layouts have per group: the
 /// constant parts of a quantized matrix [out, in].
 struct QuantizedConstant {
-  Tensor codes;  ///< [out, in]
-  Tensor scales; ///< [out, groups], f32, f16 or bf16
+  Tensor codes;     ///< [out, in], or of 2:4 sparse ones the kept [out, in / 2]
+  Tensor positions; ///< of kept codes; size 0 if all are there
+  Tensor scales;    ///< [out, groups], f32, f16 or bf16
   Tensor zeros;  ///< as scales, of any integer type; size 0 if there are none
   int64_t group; ///< inputs per group, at most `in`
 
   /// The operands of `codesOf(weight)`, with blocks of several rows, and scales
   /// for the whole tensor, repeated for each row: the same values, in one form.
-  /// The codes that 2:4 sparse weights do not have are zero points: exactly 0.
   static mlir::FailureOr<QuantizedConstant> of(mlir::Value weight,
                                                mlir::Operation *user);
+
+  /// Gives removed weights the codes of zero points: exactly 0. Error:
+  /// positions that do not ascend.
+  Status fillUp();
 };
 
 } // namespace nibble::qkernel

@@ -7,23 +7,25 @@
 //
 // linear(x, dequantize(codes, scales, zeros)) -> packed_linear, and the same
 // for embeddings; where x is a dequantize of 8-bit codes too,
-// packed_integer_linear. 2:4 sparse weights are packed in full. The order of
-// the bytes is Target/PackedLayout.h; this pass only finds the parts and calls
-// Numerics/PackWeights. It changes no value: the meaning of a packed op is
-// unpack and the original op.
+// packed_integer_linear. linear(x, decompress_24(...)) keeps its positions;
+// where no kernel runs them, 2:4 sparse weights are packed in full, and a
+// remark says why. The order of the bytes is Target/PackedLayout.h; this pass
+// only finds the parts and calls Numerics/PackWeights and PackSparse. It
+// changes no value: the meaning of a packed op is unpack and the original op.
 //
 //===----------------------------------------------------------------------===//
 
 #include "nibble/passes/Pack/Passes.h"
 
 #include "Constants.h"
+#include "LayerTable.h"
 
+#include "nibble/Numerics/PackSparse.h"
 #include "nibble/Numerics/PackWeights.h"
 #include "nibble/Support/Decline.h"
 #include "nibble/Support/WeightStore.h"
 #include "nibble/dialects/Onnx/Onnx.h"
 #include "nibble/dialects/QKernel/QKernel.h"
-#include "nibble/passes/Quantize/Summary.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/Iterators.h"
@@ -62,7 +64,7 @@ struct Pack : nibble::impl::PackBase<Pack> {
 
   void runOnOperation() override {
     cache.clear();
-    recordLayers();
+    layerTable.emplace(getOperation());
     SmallVector<QuantizableOpInterface> layers;
     getOperation().walk(
         [&](QuantizableOpInterface layer) { layers.push_back(layer); });
@@ -75,29 +77,12 @@ struct Pack : nibble::impl::PackBase<Pack> {
       if (failed(packed))
         return signalPassFailure();
     }
+    layerTable->record();
     eraseDead();
     eraseUnusedWeights(getOperation());
   }
 
 private:
-  /// Ids end here: what the layers were goes into a side table.
-  void recordLayers() {
-    if (getOperation()->hasAttr("qkernel.layers"))
-      return; // packed before: most ids are gone
-    Builder builder(&getContext());
-    SmallVector<Attribute> table;
-    for (const LayerSummary &layer : summarizeLayers(getOperation()))
-      table.push_back(builder.getDictionaryAttr(
-          {builder.getNamedAttr("id", builder.getStringAttr(layer.id)),
-           builder.getNamedAttr("kind", builder.getStringAttr(layer.kind)),
-           builder.getNamedAttr("scheme", builder.getStringAttr(layer.scheme)),
-           builder.getNamedAttr(
-               "parameters", builder.getI64IntegerAttr(layer.out * layer.in)),
-           builder.getNamedAttr(
-               "bits", builder.getF64FloatAttr(layer.bitsPerWeight))}));
-    getOperation()->setAttr("qkernel.layers", builder.getArrayAttr(table));
-  }
-
   void eraseDead() {
     // Users first: the scales of a dequantize may be another one.
     getOperation().walk<WalkOrder::PostOrder, ReverseIterator>(
@@ -131,7 +116,8 @@ private:
     FailureOr<std::optional<QuantizedInput>> input = quantizedInput(linear);
     if (failed(input))
       return failure();
-    FailureOr<PackedSymbols> symbols = linearSymbols(linear);
+    FailureOr<PackedSymbols> symbols = linearSymbols(
+        linear, layerTable->keepsPositions(linear, input->has_value()));
     FailureOr<Value> bias = floatBias(linear);
     if (failed(symbols) || failed(bias))
       return failure();
@@ -205,64 +191,80 @@ private:
     if (failed(tensor))
       return failure();
     FailureOr<WeightOp> weight =
-        addPacked(linear, linear.getId() + ".bias", asFloat32(*tensor));
+        addPacked(linear, linear.getId() + ".bias",
+                  tensor->converted(ElementType::float32()));
     if (failed(weight))
       return failure();
     OpBuilder builder(linear);
     return loadOf(builder, linear.getLoc(), *weight);
   }
 
-  FailureOr<PackedSymbols> linearSymbols(LinearOp linear) {
+  FailureOr<PackedSymbols> linearSymbols(LinearOp linear, bool isSparse) {
     Attribute key = constantKey(linear.getWeight());
+    if (key)
+      key = ArrayAttr::get(&getContext(),
+                           {key, BoolAttr::get(&getContext(), isSparse)});
     if (key)
       if (auto it = cache.find(key); it != cache.end())
         return it->second;
     FailureOr<PackedSymbols> symbols = codesOf(linear.getWeight())
-                                           ? quantizedSymbols(linear)
-                                           : floatSymbols(linear);
+                                           ? quantizedSymbols(linear, isSparse)
+                                           : floatSymbols(linear, isSparse);
     if (key && succeeded(symbols))
       cache[key] = *symbols;
     return symbols;
   }
 
   LayoutAttr layoutOf(LinearOp linear, ElementType element, int64_t group,
-                      ElementType scales) {
+                      ElementType scales, bool isSparse) {
     auto type = cast<RankedTensorType>(linear.getWeight().getType());
     int64_t in = type.getDimSize(1);
     return LayoutAttr::getChecked(
         [&] { return linear.emitOpError("cannot pack: "); }, &getContext(),
         toMlirType(&getContext(), element), type.getDimSize(0), in, group,
-        toMlirType(&getContext(), scales));
+        toMlirType(&getContext(), scales), isSparse);
   }
 
   /// Floats of 16 bits stay as they are; float64 becomes float32.
-  FailureOr<PackedSymbols> floatSymbols(LinearOp linear) {
-    FailureOr<Tensor> values = constantOf(linear.getWeight(), linear);
-    if (failed(values))
+  FailureOr<PackedSymbols> floatSymbols(LinearOp linear, bool isSparse) {
+    Value weight = linear.getWeight();
+    auto sparse = weight.getDefiningOp<Decompress24Op>();
+    FailureOr<Tensor> stored =
+        constantOf(isSparse ? sparse.getValues() : weight, linear);
+    FailureOr<Tensor> positions = Tensor();
+    if (isSparse)
+      positions = constantOf(sparse.getPositions(), linear);
+    if (failed(stored) || failed(positions))
       return failure();
-    Tensor weight = values->type().bits == 16 ? *values : asFloat32(*values);
+    Tensor values = stored->type().bits == 16
+                        ? *stored
+                        : stored->converted(ElementType::float32());
     PackedSymbols symbols;
-    symbols.layout = layoutOf(linear, weight.type(), weight.shape()[1],
-                              ElementType::float32());
+    symbols.layout =
+        layoutOf(linear, values.type(),
+                 cast<RankedTensorType>(weight.getType()).getDimSize(1),
+                 ElementType::float32(), isSparse);
     if (!symbols.layout)
       return failure();
+    RowInterleavedLayout layout = rowInterleavedLayout(symbols.layout);
     FailureOr<WeightOp> packed =
         addPacked(linear, linear.getId() + ".packed",
-                  packWeight(rowInterleavedLayout(symbols.layout), weight));
+                  isSparse ? packSparse(layout, {values, *positions})
+                           : packWeight(layout, values));
     if (failed(packed))
       return failure();
     symbols.weight = *packed;
     return symbols;
   }
 
-  FailureOr<PackedSymbols> quantizedSymbols(LinearOp linear) {
+  FailureOr<PackedSymbols> quantizedSymbols(LinearOp linear, bool isSparse) {
     FailureOr<QuantizedConstant> parts =
         QuantizedConstant::of(linear.getWeight(), linear);
-    if (failed(parts))
+    if (failed(parts) || (!isSparse && failed(fillUp(linear, *parts))))
       return failure();
     PackedSymbols symbols;
     symbols.layout = layoutOf(linear, parts->codes.type(), parts->group,
-                              parts->scales.type());
+                              parts->scales.type(), isSparse);
     if (!symbols.layout)
       return failure();
     RowInterleavedLayout layout = rowInterleavedLayout(symbols.layout);
@@ -274,8 +276,10 @@ private:
         symbol = *packed;
       return packed;
     };
-    if (failed(
-            add(symbols.weight, ".packed", packWeight(layout, parts->codes))) ||
+    if (failed(add(symbols.weight, ".packed",
+                   isSparse
+                       ? packSparse(layout, {parts->codes, parts->positions})
+                       : packWeight(layout, parts->codes))) ||
         failed(
             add(symbols.scales, ".scales", packScales(layout, parts->scales))))
       return failure();
@@ -285,11 +289,18 @@ private:
     return symbols;
   }
 
+  LogicalResult fillUp(Operation *user, QuantizedConstant &parts) {
+    if (Status status = parts.fillUp(); !status.isOk())
+      return user->emitOpError("cannot pack: ") << status.message();
+    return success();
+  }
+
   /// A 2:4 sparse table of floats becomes an ordinary one.
   LogicalResult fillUpTable(EmbeddingOp embedding) {
     FailureOr<Tensor> table = constantOf(embedding.getTable(), embedding);
     if (failed(table))
       return failure();
+    layerTable->reportFilledUp(embedding, table->type());
     FailureOr<WeightOp> weight =
         addPacked(embedding, embedding.getId() + ".table", *table);
     if (failed(weight))
@@ -307,9 +318,10 @@ private:
                  : success();
     FailureOr<QuantizedConstant> parts =
         QuantizedConstant::of(embedding.getTable(), embedding);
-    if (failed(parts))
+    if (failed(parts) || failed(fillUp(embedding, *parts)))
       return failure();
     ElementType type = parts->codes.type();
+    layerTable->reportFilledUp(embedding, type);
     bool isSigned = type.kind == ElementType::Kind::Signed;
     int64_t offset = isSigned ? int64_t(1) << (type.bits - 1) : 0;
     StringRef name = embedding.getId();
@@ -344,6 +356,7 @@ private:
     return success();
   }
 
+  std::optional<LayerTable> layerTable;
   llvm::DenseMap<Attribute, PackedSymbols> cache;
 };
 

@@ -39,15 +39,6 @@ struct Pruned {
   QuantizedMatrix quantized; ///< with codes, instead of `weight`, if asked for
 };
 
-Tensor asType(const Tensor &tensor, ElementType type) {
-  if (tensor.type() == type)
-    return tensor;
-  Tensor result = Tensor::allocate(type, tensor.shape());
-  for (uint64_t i = 0; i < tensor.size(); ++i)
-    result.setNumberAt(i, tensor.numberAt(i));
-  return result;
-}
-
 int64_t widthOf(LinearOp linear) {
   return cast<RankedTensorType>(linear.getWeight().getType()).getDimSize(1);
 }
@@ -225,7 +216,7 @@ private:
     if (!result)
       return result.status();
     warnAboutHessian(linear, moments, result->hessian, damping);
-    return Pruned{asType(result->weight, weight.type()), result->mask,
+    return Pruned{result->weight.converted(weight.type()), result->mask,
                   result->quantized};
   }
 

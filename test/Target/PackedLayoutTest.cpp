@@ -76,6 +76,56 @@ TEST(PackedLayout, SizesOfFloats) {
   EXPECT_EQ(layout.byteOffset(1, 0, 2), (3 + 2) * 8 * 4u);
 }
 
+TEST(PackedLayout, SizesOfSparseFourBits) {
+  // 9 rows: 2 blocks. 40 inputs: chunks of 32 and 8, which are 16 values each
+  // with padding: a word of positions and 2 of codes, for 8 rows.
+  auto layout = layoutOf(ElementType::unsignedInt(4), 9, 40, 40);
+  layout.sparse24 = true;
+  ASSERT_TRUE(layout.validate().isOk());
+  EXPECT_EQ(layout.chunkInputs(), 32);
+  EXPECT_EQ(layout.chunkValues(), 16);
+  EXPECT_EQ(layout.positionWords(), 1);
+  EXPECT_EQ(layout.chunkWords(), 2);
+  EXPECT_EQ(layout.chunks(0), 2);
+  EXPECT_EQ(layout.chunkBytes(), 3 * 8 * 4u);
+  EXPECT_EQ(layout.byteOffset(1, 0, 1), 3 * 96u);
+  EXPECT_EQ(layout.weightBytes(), 4 * 96u);
+  EXPECT_EQ(layout.scaleBytes(), 2 * 8 * 4u);
+  // Value 13 is the second one of its word's byte 1.
+  EXPECT_EQ(layout.bitPosition(13), 32 + 8 + 4);
+  // In groups of 20 inputs, each of them has a chunk.
+  layout.group = 20;
+  ASSERT_TRUE(layout.validate().isOk());
+  EXPECT_EQ(layout.byteOffset(0, 1, 0), 96u);
+  EXPECT_EQ(layout.zeroBytes(), 2 * 2 * 8u);
+}
+
+TEST(PackedLayout, SizesOfSparseOddBits) {
+  // 32 values are 64 inputs: 2 words of positions and 3 of codes.
+  auto layout = layoutOf(ElementType::signedInt(3), 8, 68, 68);
+  layout.sparse24 = true;
+  ASSERT_TRUE(layout.validate().isOk());
+  EXPECT_EQ(layout.chunkInputs(), 64);
+  EXPECT_EQ(layout.positionWords(), 2);
+  EXPECT_EQ(layout.chunkWords(), 3);
+  EXPECT_EQ(layout.weightBytes(), 2 * 5 * 8 * 4u);
+}
+
+TEST(PackedLayout, SizesOfSparseFloats) {
+  // 36 inputs: chunks of 16 and 2 values; the last one is not padded.
+  auto layout = layoutOf(ElementType::float32(), 9, 36, 36);
+  layout.sparse24 = true;
+  ASSERT_TRUE(layout.validate().isOk());
+  uint64_t first = 8 * 4 + 16 * 8 * 4, last = 8 * 4 + 2 * 8 * 4;
+  EXPECT_EQ(layout.byteOffset(0, 0, 1), first);
+  EXPECT_EQ(layout.byteOffset(1, 0, 0), first + last);
+  EXPECT_EQ(layout.byteOffset(1, 0, 1), 2 * first + last);
+  EXPECT_EQ(layout.weightBytes(), 2 * (first + last));
+  EXPECT_EQ(layout.scaleBytes(), 0u);
+  layout.element = ElementType::bfloat16();
+  EXPECT_EQ(layout.weightBytes(), 2 * (8 * 4 + 16 * 16 + 8 * 4 + 2 * 16u));
+}
+
 TEST(PackedLayout, NibblesOfFourBits) {
   // Inputs 0..3 are the low nibbles of bytes 0..3, inputs 4..7 the high ones.
   auto layout = layoutOf(ElementType::unsignedInt(4), 8, 8, 8);
@@ -85,10 +135,12 @@ TEST(PackedLayout, NibblesOfFourBits) {
 }
 
 TEST(PackedLayout, EveryBitOfAChunkHasOneOwner) {
-  for (unsigned bits = 2; bits <= 8; ++bits) {
+  for (unsigned round = 4; round <= 17; ++round) {
+    unsigned bits = round / 2;
     auto layout = layoutOf(ElementType::unsignedInt(bits), 8, 64, 64);
+    layout.sparse24 = round % 2;
     std::set<int64_t> owned;
-    for (int64_t i = 0; i < layout.chunkInputs(); ++i)
+    for (int64_t i = 0; i < layout.chunkValues(); ++i)
       for (unsigned bit = 0; bit < bits; ++bit)
         EXPECT_TRUE(owned.insert(layout.bitPosition(i) + bit).second);
     EXPECT_EQ(static_cast<int64_t>(owned.size()), layout.chunkWords() * 32);
@@ -118,6 +170,13 @@ TEST(PackedLayout, Refusals) {
       "expects one group of all 8 inputs for float weights, got groups of "
       "4");
   EXPECT_NE(refused(ui4, INT64_MAX, 8, 8), "");
+  auto sparse = layoutOf(ui4, 8, 10, 4);
+  sparse.sparse24 = true;
+  EXPECT_EQ(sparse.validate().message(),
+            "expects inputs and groups of them that 4 divides for 2:4 sparse "
+            "weights, got 10 in groups of 4");
+  sparse.in = 12, sparse.group = 6;
+  EXPECT_NE(sparse.validate().message(), "");
   EXPECT_NE(refused(ui4, int64_t(1) << 40, int64_t(1) << 40, 32), "");
   EXPECT_EQ(refused(ui4, int64_t(1) << 20, int64_t(1) << 20, 32), "");
 }

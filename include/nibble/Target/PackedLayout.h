@@ -29,6 +29,22 @@
 // Scales (f32, f16 or bf16) and zero points (uint8, in the stored unsigned code
 // space): scales[rowBlock][group][row 0..7], padded rows 0.
 //
+// 2:4 sparse weights store two values of every four inputs, in order, and where
+// they stood. A chunk is 32 inputs (64 if b is odd), and groups are counted in
+// inputs and start on a chunk, as above. It begins with the positions: value i
+// of its row stood at input 4 (i/2) + p of the chunk, with p in bits 2 (i%16)
+// and 2 (i%16) + 1 of word i/16. The values follow, codes as above (for 4 bits,
+// value i in word i/8) and floats side by side:
+//
+//   codes:  chunk[rowBlock][group][chunk], each
+//           positions[word][row 0..7], codes[word][row 0..7]   as uint32
+//   floats: chunk[rowBlock][chunk], each
+//           positions[row 0..7] as uint32, values[value][row 0..7]
+//
+// Of the two positions of four inputs the second is the larger one. In what
+// pads rows and chunks, positions are 0 and 0, codes as above; the last chunk
+// of floats of a row block ends with its last value.
+//
 //===----------------------------------------------------------------------===//
 
 #ifndef NIBBLE_TARGET_PACKEDLAYOUT_H
@@ -48,6 +64,7 @@ struct RowInterleavedLayout {
   int64_t in = 0;      ///< logical input channels
   int64_t group = 0;   ///< inputs per scale; == in for per channel and floats
   ElementType scales = ElementType::float32(); ///< f32, f16 or bf16
+  bool sparse24 = false; ///< two of every four inputs are stored
 
   Status validate() const;
   bool operator==(const RowInterleavedLayout &) const = default;
@@ -58,17 +75,23 @@ struct RowInterleavedLayout {
   int64_t groupInputs(int64_t g) const {
     return g + 1 < groups() ? group : in - (groups() - 1) * group;
   }
-  /// 4 for 8 bits, 8 for 4 bits, 32 otherwise; 1 for floats.
+  /// 4 for 8 bits, 8 for 4 bits, 32 otherwise; 1 for floats. Sparse: 64 for odd
+  /// bits, else 32.
   int64_t chunkInputs() const;
-  /// 32-bit words per chunk and row: 1, 1, or `bits`; 1 for floats.
+  /// Values per chunk and row.
+  int64_t chunkValues() const { return chunkInputs() / (sparse24 ? 2 : 1); }
+  /// 32-bit words of codes per chunk and row: 1, 1, or `bits`; of sparse ones
+  /// `bits`, or half of it. 1 for floats.
   int64_t chunkWords() const;
+  /// 32-bit words of positions per chunk and row: 0 if not sparse.
+  int64_t positionWords() const { return sparse24 ? chunkInputs() / 32 : 0; }
   /// Chunks of group `g`, rounded up.
   int64_t chunks(int64_t g) const {
     return (groupInputs(g) + chunkInputs() - 1) / chunkInputs();
   }
-  /// Bit position of input `i` of a chunk within its row's words.
+  /// Bit position of value `i` of a chunk within its row's words of codes.
   int64_t bitPosition(int64_t i) const;
-  /// Bytes of a chunk, all eight rows together.
+  /// Bytes of a whole chunk, all eight rows together.
   uint64_t chunkBytes() const;
   /// First byte of a chunk.
   uint64_t byteOffset(int64_t rowBlock, int64_t g, int64_t chunk) const;

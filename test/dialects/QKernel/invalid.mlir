@@ -22,6 +22,11 @@ func.func private @row_interleaved_c1_scales() attributes {a = #qkernel.row_inte
 
 // -----
 
+// expected-error @+1 {{expects inputs and groups of them that 4 divides for 2:4 sparse weights, got 32 in groups of 6}}
+func.func private @row_interleaved_c1_sparse() attributes {a = #qkernel.row_interleaved<element = ui4, out = 8, in = 32, group = 6, sparse24 = true>}
+
+// -----
+
 func.func @packed_linear_c1(%x: tensor<?x31xf32>, %w: tensor<128xui8>, %s: tensor<8xf32>) {
   // expected-error @+1 {{expects x with last dimension 32, got 'tensor<?x31xf32>'}}
   %0 = qkernel.packed_linear %x, %w scales %s layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x31xf32>, tensor<128xui8>, tensor<8xf32>) -> tensor<?x8xf32>
@@ -49,6 +54,14 @@ func.func @packed_linear_c2_scales(%x: tensor<?x32xf32>, %w: tensor<128xui8>) {
 func.func @packed_linear_c2_float(%x: tensor<?x32xf32>, %w: tensor<1024xui8>, %s: tensor<8xf32>) {
   // expected-error @+1 {{expects 1024 bytes of weight, 0 of scales}}
   %0 = qkernel.packed_linear %x, %w scales %s layout <element = f32, out = 8, in = 32, group = 32> : (tensor<?x32xf32>, tensor<1024xui8>, tensor<8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_linear_c2_sparse(%x: tensor<?x32xf32>, %w: tensor<128xui8>, %s: tensor<8xf32>) {
+  // expected-error @+1 {{expects 96 bytes of weight, 32 of scales in 'f32'}}
+  %0 = qkernel.packed_linear %x, %w scales %s layout <element = ui4, out = 8, in = 32, group = 32, sparse24 = true> : (tensor<?x32xf32>, tensor<128xui8>, tensor<8xf32>) -> tensor<?x8xf32>
   return
 }
 
@@ -129,6 +142,14 @@ func.func @packed_integer_linear_c5(%x: tensor<?x32xi8>, %xs: tensor<?x3xf32>, %
 func.func @packed_integer_linear_c6(%x: tensor<?x32xi8>, %xs: tensor<?x3xf32>, %w: tensor<128xui8>, %s: tensor<16xf32>) {
   // expected-error @+1 {{expects groups of x that are a multiple or a divisor of the weight's 16, or all 32 inputs, got 12}}
   %0 = qkernel.packed_integer_linear %x scales %xs group 12, %w scales %s layout <element = ui4, out = 8, in = 32, group = 16> : (tensor<?x32xi8>, tensor<?x3xf32>, tensor<128xui8>, tensor<16xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_integer_linear_c7(%x: tensor<?x32xi8>, %xs: tensor<?x1xf32>, %w: tensor<96xui8>, %s: tensor<8xf32>) {
+  // expected-error @+1 {{expects weights that are not 2:4 sparse, got #qkernel.row_interleaved<element = ui4, out = 8, in = 32, group = 32, sparse24 = true>; pack them in full}}
+  %0 = qkernel.packed_integer_linear %x scales %xs group 32, %w scales %s layout <element = ui4, out = 8, in = 32, group = 32, sparse24 = true> : (tensor<?x32xi8>, tensor<?x1xf32>, tensor<96xui8>, tensor<8xf32>) -> tensor<?x8xf32>
   return
 }
 
@@ -222,6 +243,65 @@ qkernel.program @step_before_kernel inputs [] outputs [] arena 0 checks [] {
   qkernel.step @empty [] scalars [] after -1
 }
 "qkernel.kernel"() ({}) {sym_name = "empty", scalars = [], arg_dims = []} : () -> ()
+
+// -----
+
+qkernel.kernel @count scalars [] args [["8"]] {
+^bb0(%x: tensor<8xi1>):
+  %0 = qkernel.count_nonzero %x : (tensor<8xi1>) -> tensor<1xi64>
+  qkernel.yield %0 : tensor<1xi64>
+}
+qkernel.program @step_c3_count inputs [] outputs [] arena 256 checks [] {
+  // expected-error @+1 {{expects 2 elements of i64 in the arena as last result, for ["a", "b"]}}
+  qkernel.step @count [#qkernel.buffer<input, bytes = "8">, #qkernel.buffer<arena, bytes = "16">] scalars [] after -1 defines ["a", "b"]
+}
+
+// -----
+
+qkernel.kernel @count scalars [] args [["8"]] {
+^bb0(%x: tensor<8xi1>):
+  %0 = qkernel.count_nonzero %x : (tensor<8xi1>) -> tensor<1xi64>
+  qkernel.yield %0 : tensor<1xi64>
+}
+qkernel.program @step_c3_place inputs [] outputs [] arena 0 checks [] {
+  // expected-error @+1 {{expects 1 elements of i64 in the arena as last result, for ["a"]}}
+  qkernel.step @count [#qkernel.buffer<input, bytes = "8">, #qkernel.buffer<output, bytes = "8">] scalars [] after -1 defines ["a"]
+}
+
+// -----
+
+qkernel.kernel @copy scalars [] args [["1"]] {
+^bb0(%a: tensor<1xf64>):
+  qkernel.yield %a : tensor<1xf64>
+}
+qkernel.program @step_c3_type inputs [] outputs [] arena 256 checks [] {
+  // expected-error @+1 {{expects 1 elements of i64 in the arena as last result, for ["a"]}}
+  qkernel.step @copy [#qkernel.buffer<input, bytes = "8">, #qkernel.buffer<arena, bytes = "8">] scalars [] after -1 defines ["a"]
+}
+
+// -----
+
+func.func @unique_groups_c1(%x: tensor<3x4xf32>) {
+  // expected-error @+1 {{expects an axis of 'tensor<3x4xf32>', got 2}}
+  %0:4 = qkernel.unique_groups %x axis 2 : (tensor<3x4xf32>) -> (tensor<4xi64>, tensor<4xi64>, tensor<4xi64>, tensor<1xi64>)
+  return
+}
+
+// -----
+
+func.func @unique_groups_c2(%x: tensor<3x4xf32>) {
+  // expected-error @+1 {{expects 12 elements for result 1, got 'tensor<4xi64>'}}
+  %0:4 = qkernel.unique_groups %x : (tensor<3x4xf32>) -> (tensor<12xi64>, tensor<4xi64>, tensor<4xi64>, tensor<1xi64>)
+  return
+}
+
+// -----
+
+func.func @unique_groups_c2_count(%x: tensor<3x4xf32>) {
+  // expected-error @+1 {{expects 1 elements for result 3, got 'tensor<2xi64>'}}
+  %0:4 = qkernel.unique_groups %x axis 0 : (tensor<3x4xf32>) -> (tensor<3xi64>, tensor<3xi64>, tensor<3xi64>, tensor<2xi64>)
+  return
+}
 
 // -----
 

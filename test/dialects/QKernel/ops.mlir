@@ -14,6 +14,15 @@ func.func @packed_linear(%x: tensor<?x?x32xf32>, %w4: tensor<128xui8>, %s: tenso
   return %2 : tensor<?x?x8xf32>
 }
 
+// CHECK-LABEL: func.func @sparse_linear
+func.func @sparse_linear(%x: tensor<?x36xf32>, %w: tensor<192xui8>, %s: tensor<8xf32>, %f: tensor<640xui8>) -> tensor<?x8xf32> {
+  // CHECK: qkernel.packed_linear %{{.+}}, %{{.+}} scales %{{.+}} layout <element = ui4, out = 8, in = 36, group = 36, sparse24 = true> :
+  %0 = qkernel.packed_linear %x, %w scales %s layout <element = ui4, out = 8, in = 36, group = 36, sparse24 = true> : (tensor<?x36xf32>, tensor<192xui8>, tensor<8xf32>) -> tensor<?x8xf32>
+  // CHECK: qkernel.packed_linear %{{.+}}, %{{.+}} layout <element = f32, out = 8, in = 36, group = 36, sparse24 = true> :
+  %1 = qkernel.packed_linear %x, %f layout <element = f32, out = 8, in = 36, group = 36, sparse24 = true> : (tensor<?x36xf32>, tensor<640xui8>) -> tensor<?x8xf32>
+  return %1 : tensor<?x8xf32>
+}
+
 // CHECK-LABEL: func.func @packed_embedding
 func.func @packed_embedding(%i: tensor<?x?xi64>, %c: tensor<16x3xui8>, %s: tensor<16x2xf32>, %z: tensor<16x2xui8>) -> tensor<?x?x5xf32> {
   // CHECK: qkernel.packed_embedding %{{.+}}, %{{.+}} scales %{{.+}} zeros %{{.+}} element ui4 width 5 group 4 : (tensor<?x?xi64>, tensor<16x3xui8>, tensor<16x2xf32>, tensor<16x2xui8>) -> tensor<?x?x5xf32>
@@ -28,6 +37,22 @@ func.func @integer_linear(%x: tensor<?x64xi8>, %xs: tensor<?x2xf32>, %xz: tensor
   // CHECK: qkernel.packed_integer_linear %{{.+}} scales %{{.+}} zeros %{{.+}} group 32, %{{.+}} scales %{{.+}} zeros %{{.+}} bias %{{.+}} layout <element = ui4, out = 8, in = 64, group = 32, scales = f16> :
   %0 = qkernel.packed_integer_linear %x scales %xs zeros %xz group 32, %w scales %s zeros %z bias %b layout <element = ui4, out = 8, in = 64, group = 32, scales = f16> : (tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi8>, tensor<256xui8>, tensor<16xf16>, tensor<16xui8>, tensor<8xf32>) -> tensor<?x8xf32>
   return %0 : tensor<?x8xf32>
+}
+
+// CHECK-LABEL: func.func @count_nonzero
+func.func @count_nonzero(%x: tensor<?x4xi1>) -> tensor<1xi64> {
+  // CHECK: qkernel.count_nonzero %{{.+}} : (tensor<?x4xi1>) -> tensor<1xi64>
+  %0 = qkernel.count_nonzero %x : (tensor<?x4xi1>) -> tensor<1xi64>
+  return %0 : tensor<1xi64>
+}
+
+// CHECK-LABEL: func.func @unique_groups
+func.func @unique_groups(%x: tensor<3x4xf32>) -> tensor<1xi64> {
+  // CHECK: qkernel.unique_groups %{{.+}} axis 1 sorted : (tensor<3x4xf32>) -> (tensor<4xi64>, tensor<4xi64>, tensor<4xi64>, tensor<1xi64>)
+  %0:4 = qkernel.unique_groups %x axis 1 sorted : (tensor<3x4xf32>) -> (tensor<4xi64>, tensor<4xi64>, tensor<4xi64>, tensor<1xi64>)
+  // CHECK: qkernel.unique_groups %{{.+}} : (tensor<3x4xf32>) -> (tensor<12xi64>, tensor<?xi64>, tensor<?xi64>, tensor<1xi64>)
+  %1:4 = qkernel.unique_groups %x : (tensor<3x4xf32>) -> (tensor<12xi64>, tensor<?xi64>, tensor<?xi64>, tensor<1xi64>)
+  return %1#3 : tensor<1xi64>
 }
 
 // CHECK-LABEL: qkernel.kernel @add scalars ["d0"] args
@@ -52,4 +77,17 @@ qmodel.weight @w : tensor<1x64xf32> = dense<1.0> : tensor<1x64xf32>
 qkernel.program @main inputs [#qkernel.port<"x", f32, ["seq", "64"]>] outputs [#qkernel.port<"y", f32, ["seq", "64"]>] arena 512 checks [{input = 0 : i64, min = -8 : i64, limit = 8 : i64}] {
   qkernel.step @add [#qkernel.buffer<input, bytes = "256*seq">, #qkernel.buffer<weight, symbol = @w, bytes = "256">, #qkernel.buffer<arena, offset = 256, bytes = "256*seq">] scalars ["seq"] after -1
   qkernel.step @add [#qkernel.buffer<arena, offset = 256, bytes = "256*seq">, #qkernel.buffer<input, bytes = "256*seq">, #qkernel.buffer<output, index = 1, bytes = "256*seq">] scalars ["seq"] after 0
+}
+
+qkernel.kernel @count scalars [] args [["8"]] {
+^bb0(%x: tensor<8xi1>):
+  %0 = qkernel.count_nonzero %x : (tensor<8xi1>) -> tensor<1xi64>
+  qkernel.yield %0 : tensor<1xi64>
+}
+
+// A step defines a dimension for those behind it.
+// CHECK-LABEL: qkernel.program @definition
+// CHECK: qkernel.step @count [{{.*}}] scalars [] after -1 defines ["found"]
+qkernel.program @definition inputs [#qkernel.port<"x", i1, ["8"]>] outputs [] arena 256 checks [] {
+  qkernel.step @count [#qkernel.buffer<input, bytes = "8">, #qkernel.buffer<arena, bytes = "8">] scalars [] after -1 defines ["found"]
 }

@@ -58,14 +58,16 @@ def QKernel_LayoutAttr : QKernel_Attr<"Layout", "row_interleaved"> {
     `#qkernel.row_interleaved<element = ui4, out = 64, in = 172, group = 32>`:
     Target/PackedLayout.h gives the order of the bytes. `element` is f32, f16,
     bf16, uiN or iN (2 to 8 bits); group is in for per channel and for floats.
-    `scales` is the type of the scales.
+    `scales` is the type of the scales. With `sparse24 = true` two of every four
+    inputs of an output are stored, with their positions.
 
     Constraints: (C1) as RowInterleavedLayout::validate.
   }];
   let parameters = (ins "::mlir::Type":$element, "int64_t":$out, "int64_t":$in,
       "int64_t":$group,
       DefaultValuedParameter<"::mlir::Type",
-                             "::mlir::Float32Type::get($_ctxt)">:$scales);
+                             "::mlir::Float32Type::get($_ctxt)">:$scales,
+      DefaultValuedParameter<"bool", "false">:$sparse24);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
 }
@@ -75,8 +77,11 @@ def QKernel_PackedLinearOp : QKernel_Op<"packed_linear", [Pure,
   let summary = "linear with a packed weight";
   let description = [{
     `linear(x, dequantize(unpack(weight), unpack(scales), unpack(zeros)), bias)`;
-    for float weights `linear(x, unpack(weight), bias)`. Sums run over inputs
-    in an order that the kernel chooses, in float32.
+    for float weights `linear(x, unpack(weight), bias)`. Of a 2:4 sparse layout,
+    weight unpacks to values and positions, and what is multiplied is
+    `decompress_24(values, positions)`, with values that are a `dequantize` if
+    they are codes. Sums run over inputs in an order that the kernel chooses, in
+    float32.
 
     Constraints:
     - (C1) x is float32 with last dimension in.
@@ -119,6 +124,7 @@ def QKernel_PackedIntegerLinearOp : QKernel_Op<"packed_integer_linear", [Pure,
       by ceil(in / x_group), or have one element.
     - (C6) x_group is in, or a multiple of the layout's group or a divisor of
       it.
+    - (C7) the layout is not 2:4 sparse.
   }];
   let arguments = (ins RankedTensorOf<[I8, SI8, UI8]>:$x,
                        QKernel_FloatTensor:$x_scales,
@@ -161,6 +167,51 @@ def QKernel_PackedEmbeddingOp : QKernel_Op<"packed_embedding", [Pure,
   let assemblyFormat = [{
     $indices `,` $codes `scales` $scales (`zeros` $zeros^)? `element` $element
     `width` $width `group` $group attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Sizes that data decides
+//===----------------------------------------------------------------------===//
+
+def QKernel_CountNonzeroOp : QKernel_Op<"count_nonzero", [Pure,
+    DeclareOpInterfaceMethods<DimsOpInterface>]> {
+  let summary = "how many elements are not zero";
+  let description = [{
+    `sum over all i of (x[i] != 0 ? 1 : 0)`; NaN is not zero. What the size of
+    NonZero's result is, before there is one.
+  }];
+  let arguments = (ins AnyRankedTensor:$x);
+  let results = (outs 1DTensorOf<[I64]>:$count);
+  let assemblyFormat = "$x attr-dict `:` functional-type(operands, results)";
+}
+
+def QKernel_UniqueGroupsOp : QKernel_Op<"unique_groups", [Pure,
+    DeclareOpInterfaceMethods<DimsOpInterface>]> {
+  let summary = "which slices of a tensor are equal";
+  let description = [{
+    Slice i is what index i of dimension `axis` selects; without an axis, the
+    element at row-major position i. Equal slices are one group, and NaN equals
+    NaN. Groups are in the order of their slices, compared element by element
+    with NaN last; or, where `sorted` is not set, of their first slices.
+
+    `first` has the lowest index in each group and `counts` how many are in it,
+    for the groups that there are; elements behind these say nothing. `inverse`
+    has the group of each slice, `count` the number of groups. This is ONNX's
+    Unique with room for as many groups as slices.
+
+    Constraints:
+    - (C1) axis is a dimension of x.
+    - (C2) first, inverse and counts have one element for each slice, count one.
+  }];
+  let arguments = (ins AnyRankedTensor:$x, OptionalAttr<I64Attr>:$axis,
+                       UnitAttr:$sorted);
+  let results = (outs 1DTensorOf<[I64]>:$first, 1DTensorOf<[I64]>:$inverse,
+                      1DTensorOf<[I64]>:$counts, 1DTensorOf<[I64]>:$count);
+  let assemblyFormat = [{
+    $x (`axis` $axis^)? (`sorted` $sorted^)? attr-dict `:`
+    functional-type(operands, results)
   }];
   let hasVerifier = 1;
 }
@@ -266,15 +317,31 @@ def QKernel_StepOp : QKernel_Op<"step", [HasParent<"ProgramOp">]> {
     over the program's dimensions; `after` is the last earlier step that must
     have finished (-1: none).
 
+    A step may define dimensions of the program: the elements of its last result
+    are their values for the steps behind it, and for the outputs.
+
+    ```mlir
+    qkernel.step @count_nonzero_0a1b [#qkernel.buffer<input, bytes = "4*seq">,
+        #qkernel.buffer<arena, bytes = "8">] scalars ["seq"] after -1
+        defines ["nonzero_0"]
+    ```
+
     Constraints:
     - (C1) kernel names a `qkernel.kernel`.
     - (C2) as many buffers as the kernel has arguments and results, as many
       scalars as it has.
+    - (C3) the last result of a step that defines n dimensions is n elements of
+      i64 in the arena.
   }];
   let arguments = (ins FlatSymbolRefAttr:$kernel, ArrayAttr:$buffers,
-                       StrArrayAttr:$scalars, I64Attr:$after);
+                       StrArrayAttr:$scalars, I64Attr:$after,
+                       OptionalAttr<StrArrayAttr>:$defines);
   let assemblyFormat = [{
-    $kernel $buffers `scalars` $scalars `after` $after attr-dict
+    $kernel $buffers `scalars` $scalars `after` $after (`defines` $defines^)?
+    attr-dict
+  }];
+  let extraClassDeclaration = [{
+    ::llvm::LogicalResult verifyDefinitions(::mlir::Operation *yield);
   }];
   let hasVerifier = 1;
 }

@@ -23,10 +23,14 @@ def Pack : Pass<"qkernel-pack", "::mlir::ModuleOp"> {
     because kernels want eight rows side by side; floating-point embeddings stay
     as they are. Scales and zero points of larger blocks, or of the whole tensor,
     are repeated for every row, and scales that are quantized themselves are
-    computed: values stay as they are, only memory grows. So are 2:4 sparse
-    weights filled up, with zero points where they are codes; if four inputs of
-    them have two scales, as floats. Shapes that are no multiple of a tile are
-    padded, never refused.
+    computed: values stay as they are, only memory grows. Shapes that are no
+    multiple of a tile are padded, never refused.
+
+    A linear keeps the positions of a 2:4 sparse weight (`sparse24 = true`).
+    Where x is in codes, where small groups would make that larger than the whole
+    weight, and in embeddings, the weight is filled up, with zero points where it
+    is codes; if four inputs of it have two scales, it is packed as floats. A
+    remark says which and why.
 
     What each layer was (id, kind, scheme, bits) moves to the module attribute
     `qkernel.layers`, since ids end here.
