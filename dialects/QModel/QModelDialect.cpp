@@ -41,8 +41,24 @@ void QModelDialect::initialize() {
       >();
 }
 
+/// Names for the sizes that the data of `op` decide.
+static LogicalResult verifySizes(Operation *op, Attribute value) {
+  auto names = dyn_cast<ArrayAttr>(value);
+  auto ok = [](Attribute name) {
+    auto text = dyn_cast<StringAttr>(name);
+    return text && DimExpr::isSymbolName(text.str());
+  };
+  if (!names || !llvm::all_of(names, ok))
+    return op->emitError("expects '")
+           << sizesAttrName << "' to be a list of names of dimensions, got "
+           << value;
+  return success();
+}
+
 LogicalResult QModelDialect::verifyOperationAttribute(Operation *op,
                                                       NamedAttribute attr) {
+  if (attr.getName() == sizesAttrName)
+    return verifySizes(op, attr.getValue());
   if (attr.getName() != boundsAttrName)
     return success();
   auto bounds = dyn_cast<DictionaryAttr>(attr.getValue());
@@ -222,8 +238,32 @@ FailureOr<Tensor> nibble::qmodel::loadTensor(LoadOp load) {
   return transpose(*tensor, *load.getPermutation());
 }
 
+/// A matrix, in blocks that stay in the cache.
+template <typename T> static Tensor transposeMatrix(const Tensor &matrix) {
+  constexpr int64_t block = 32;
+  int64_t rows = matrix.shape()[0], columns = matrix.shape()[1];
+  Tensor result = Tensor::allocate(matrix.type(), {columns, rows});
+  std::span<const T> from = matrix.as<T>();
+  std::span<T> to = result.asMutable<T>();
+  for (int64_t top = 0; top < rows; top += block)
+    for (int64_t left = 0; left < columns; left += block)
+      for (int64_t j = left; j < std::min(left + block, columns); ++j)
+        for (int64_t i = top; i < std::min(top + block, rows); ++i)
+          to[j * rows + i] = from[i * columns + j];
+  return result;
+}
+
 Tensor nibble::qmodel::transpose(const Tensor &tensor,
                                  ArrayRef<int64_t> permutation) {
+  if (permutation == ArrayRef<int64_t>{1, 0})
+    switch (tensor.type().bits) {
+    case 8:
+      return transposeMatrix<uint8_t>(tensor);
+    case 16:
+      return transposeMatrix<uint16_t>(tensor);
+    case 32:
+      return transposeMatrix<uint32_t>(tensor);
+    }
   size_t rank = permutation.size();
   std::vector<int64_t> shape(rank), strides(rank, 1), moved(rank);
   for (size_t i = rank; i-- > 1;)

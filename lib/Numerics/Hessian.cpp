@@ -37,7 +37,9 @@ template <typename T> static MatrixView<T> viewOf(Tensor &matrix) {
 MomentAccumulator::MomentAccumulator(int64_t width,
                                      const MomentOptions &options)
     : width(width), options(options), rows(tileTokens, width),
-      absoluteSum(width), squareSum(width), absoluteMax(width) {
+      absoluteSum(width), squareSum(width),
+      minimum(width, std::numeric_limits<float>::max()),
+      maximum(width, std::numeric_limits<float>::lowest()) {
   ElementType type = typeOf(options.precision);
   if (options.hessian)
     hessian = Tensor::allocate(type, {width, width});
@@ -96,7 +98,8 @@ Status MomentAccumulator::append(const Tensor &inputs,
   return Status::success();
 }
 
-/// Absolute values and squares of the buffered rows, channel by channel.
+/// Absolute values, squares and ranges of the buffered rows, channel by
+/// channel.
 void MomentAccumulator::addChannels(ThreadPool *pool) {
   MatrixView<float> tile = rows.view();
   forEachTile(pool, width, taskChannels, [&](int64_t begin, int64_t end) {
@@ -106,7 +109,8 @@ void MomentAccumulator::addChannels(ThreadPool *pool) {
         float magnitude = std::abs(row[channel]);
         absoluteSum[channel] += magnitude;
         squareSum[channel] += static_cast<double>(magnitude) * magnitude;
-        absoluteMax[channel] = std::max(absoluteMax[channel], magnitude);
+        minimum[channel] = std::min(minimum[channel], row[channel]);
+        maximum[channel] = std::max(maximum[channel], row[channel]);
       }
     }
   });
@@ -183,25 +187,25 @@ Status MomentAccumulator::merge(MomentAccumulator &other, ThreadPool *pool) {
   for (int64_t channel = 0; channel < width; ++channel) {
     absoluteSum[channel] += other.absoluteSum[channel];
     squareSum[channel] += other.squareSum[channel];
-    absoluteMax[channel] =
-        std::max(absoluteMax[channel], other.absoluteMax[channel]);
+    minimum[channel] = std::min(minimum[channel], other.minimum[channel]);
+    maximum[channel] = std::max(maximum[channel], other.maximum[channel]);
   }
   count += other.count;
   return Status::success();
 }
 
-/// values *= 2/tokens, and the lower triangle if `symmetric`.
+/// values *= 2/tokens; if `symmetric`, of the upper triangle.
 template <typename T>
 static void finishMatrix(Tensor &values, int64_t tokens, bool symmetric,
                          ThreadPool *pool) {
   MatrixView<T> matrix = viewOf<T>(values);
   T factor = static_cast<T>(2.0 / static_cast<double>(tokens));
+  if (symmetric)
+    return mirrorUpper(factor, matrix, pool);
   forEachIndex(pool, matrix.rows, [&](int64_t row) {
     for (int64_t column = 0; column < matrix.columns; ++column)
       matrix.at(row, column) *= factor;
   });
-  if (symmetric)
-    mirrorUpper(matrix, pool);
 }
 
 InputMoments MomentAccumulator::finish(ThreadPool *pool) {
@@ -231,7 +235,12 @@ InputMoments MomentAccumulator::finish(ThreadPool *pool) {
         absoluteSum[channel] / static_cast<double>(divisor);
     result.meanSquare.asMutable<double>()[channel] =
         squareSum[channel] / static_cast<double>(divisor);
-    result.absoluteMax.asMutable<float>()[channel] = absoluteMax[channel];
+    if (count == 0)
+      continue;
+    result.minimum = std::min(result.minimum, minimum[channel]);
+    result.maximum = std::max(result.maximum, maximum[channel]);
+    result.absoluteMax.asMutable<float>()[channel] =
+        std::max(std::abs(minimum[channel]), std::abs(maximum[channel]));
   }
   return result;
 }

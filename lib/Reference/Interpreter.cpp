@@ -16,6 +16,8 @@
 #include "Evaluation.h"
 #include "Strided.h"
 
+#include "nibble/Support/Dims.h"
+#include "nibble/Support/Interfaces.h"
 #include "nibble/Support/WeightStore.h"
 #include "nibble/dialects/QKernel/QKernel.h"
 
@@ -65,6 +67,7 @@ static const OpTable &opTable() {
     addQModelOps(ops);
     addQuantizedForms(ops);
     addQKernelOps(ops);
+    addSelectionOps(ops);
     return ops;
   }();
   return table;
@@ -297,20 +300,58 @@ static FailureOr<std::vector<DimExpr>> parseDims(Operation *op,
 // Blocks and functions
 //===----------------------------------------------------------------------===//
 
+/// The names that a node's sizes have, if data decide them.
+static ArrayAttr sizesOf(Operation *op) {
+  return op->getAttrOfType<ArrayAttr>(sizesAttrName);
+}
+
+/// Binds the sizes that the data of `op` decided: what the rule for its
+/// dimensions calls by one of their names is as large as the result.
+static LogicalResult bindSizes(Operation &op, ArrayRef<const Tensor *> operands,
+                               ArrayRef<Tensor> results, DimValues &dims) {
+  auto rule = dyn_cast<DimsOpInterface>(op);
+  if (!sizesOf(&op) || !rule)
+    return success();
+  std::vector<ValueDims> known(operands.size());
+  SmallVector<const ValueDims *> pointers;
+  for (auto [operand, each] : llvm::zip(operands, known)) {
+    if (operand)
+      each.shape.emplace(operand->shape().begin(), operand->shape().end());
+    pointers.push_back(&each);
+  }
+  SmallVector<ValueDims> found(op.getNumResults());
+  if (failed(rule.inferDims(pointers, found)))
+    return failure();
+  for (auto [result, each] : llvm::zip(results, found))
+    if (each.shape)
+      for (auto [size, expression] : llvm::zip(result.shape(), *each.shape))
+        if (auto symbol = expression.asSymbol())
+          dims[*symbol] = size;
+  return success();
+}
+
+/// `dims` grow by the sizes that data decide in the function: its results may
+/// have them.
 static FailureOr<std::vector<Tensor>> runFunction(func::FuncOp function,
                                                   ArrayRef<Tensor> arguments,
-                                                  const DimValues &callerDims,
+                                                  DimValues &callerDims,
                                                   const Observer &observer);
 
 namespace {
 /// Runs one block; see runBlock.
 class BlockRun {
 public:
-  BlockRun(Block &block, const DimValues &dims, const OuterValues &outer)
-      : block(block), dims(dims), outer(outer), next(&block.front()) {}
+  /// No op behind `last` will be run; null: all may be.
+  BlockRun(Block &block, DimValues &dims, const OuterValues &outer,
+           Operation *last = nullptr);
 
   /// Gives the block's arguments their values; absent ones are null.
   LogicalResult bind(ArrayRef<const Tensor *> arguments);
+  /// Values that are needed at `op` or behind it and come from before, in the
+  /// order of the block.
+  SmallVector<Value> neededAt(Operation *op) const;
+  /// Stands at `op`, with the values that are needed there set.
+  void moveTo(Operation *op) { next = op; }
   /// Runs the ops before `stop`, an op of the block that has not run.
   LogicalResult runTo(Operation *stop, const Observer &observer);
   /// Takes `results` for those of the next op.
@@ -320,17 +361,16 @@ public:
 
   Block &block;
   DenseMap<Value, Tensor> values; ///< those that are still needed
+  Operation *next;
 
 private:
   const Tensor *find(Value value) const;
-  /// Which values are used for the last time by which op of the block.
-  void findDeaths();
   Results runOp(Operation &op, ArrayRef<const Tensor *> operands,
                 const Observer &observer);
 
-  const DimValues &dims;
+  DimValues &dims;
   const OuterValues &outer;
-  Operation *next;
+  DenseMap<Value, Operation *> lastUse; ///< the op of the block
   DenseMap<Operation *, SmallVector<Value, 2>> deaths;
 };
 } // namespace
@@ -342,22 +382,45 @@ const Tensor *BlockRun::find(Value value) const {
   return outer ? outer(value) : nullptr;
 }
 
-void BlockRun::findDeaths() {
+BlockRun::BlockRun(Block &block, DimValues &dims, const OuterValues &outer,
+                   Operation *last)
+    : block(block), next(&block.front()), dims(dims), outer(outer) {
   auto note = [&](Value value) {
-    Operation *last = nullptr;
+    Operation *latest = nullptr;
     for (Operation *user : value.getUsers()) {
       Operation *here = block.findAncestorOpInBlock(*user);
-      if (here && (!last || last->isBeforeInBlock(here)))
-        last = here;
+      if (here && !(last && last->isBeforeInBlock(here)) &&
+          (!latest || latest->isBeforeInBlock(here)))
+        latest = here;
     }
-    if (last)
-      deaths[last].push_back(value);
+    if (!latest || isa<NoneType>(value.getType()))
+      return;
+    lastUse[value] = latest;
+    deaths[latest].push_back(value);
   };
   for (Value argument : block.getArguments())
     note(argument);
   for (Operation &op : block)
     for (Value result : op.getResults())
       note(result);
+}
+
+SmallVector<Value> BlockRun::neededAt(Operation *op) const {
+  SmallVector<Value> needed;
+  auto note = [&](Value value) {
+    auto use = lastUse.find(value);
+    if (use != lastUse.end() && !use->second->isBeforeInBlock(op))
+      needed.push_back(value);
+  };
+  for (Value argument : block.getArguments())
+    note(argument);
+  for (Operation &before : block) {
+    if (&before == op)
+      break;
+    for (Value result : before.getResults())
+      note(result);
+  }
+  return needed;
 }
 
 Results BlockRun::runOp(Operation &op, ArrayRef<const Tensor *> operands,
@@ -384,7 +447,10 @@ Results BlockRun::runOp(Operation &op, ArrayRef<const Tensor *> operands,
     return runBlock(region.front(), arguments, dims, observer,
                     [&](Value value) { return find(value); });
   };
-  return evaluateCall({&op, operands, dims, runner});
+  Results results = evaluateCall({&op, operands, dims, runner});
+  if (failed(results) || failed(bindSizes(op, operands, *results, dims)))
+    return failure();
+  return results;
 }
 
 LogicalResult BlockRun::bind(ArrayRef<const Tensor *> arguments) {
@@ -393,15 +459,14 @@ LogicalResult BlockRun::bind(ArrayRef<const Tensor *> arguments) {
            << "expects " << block.getNumArguments() << " arguments, got "
            << arguments.size();
   for (auto [value, tensor] : llvm::zip(block.getArguments(), arguments))
-    if (tensor)
+    if (tensor && lastUse.contains(value))
       values[value] = *tensor;
-  findDeaths();
   return success();
 }
 
 void BlockRun::supply(MutableArrayRef<Tensor> results) {
   for (auto [value, tensor] : llvm::zip(next->getResults(), results))
-    if (!value.use_empty() && !isa<NoneType>(value.getType()))
+    if (lastUse.contains(value))
       values[value] = std::move(tensor);
   auto dying = deaths.find(next);
   if (dying != deaths.end())
@@ -437,7 +502,7 @@ Results BlockRun::operands() const {
 }
 
 Results reference::runBlock(Block &block, ArrayRef<const Tensor *> arguments,
-                            const DimValues &dims, const Observer &observer,
+                            DimValues &dims, const Observer &observer,
                             const OuterValues &outer) {
   if (block.empty() || block.back().getNumResults() != 0)
     return block.getParentOp()->emitOpError()
@@ -458,6 +523,14 @@ static std::string argumentName(func::FuncOp function, unsigned index) {
   return portName(function.getArgAttr(index, onnx::nameAttrName), index);
 }
 
+static bool fits(RankedTensorType type, const Tensor &tensor) {
+  bool fits = type.getRank() == tensor.rank() &&
+              fromMlirType(type.getElementType()) == tensor.type();
+  for (int64_t i = 0; fits && i < type.getRank(); ++i)
+    fits = type.isDynamicDim(i) || type.getDimSize(i) == tensor.shape()[i];
+  return fits;
+}
+
 /// Checks one argument against its declared type.
 static LogicalResult checkArgument(func::FuncOp function, unsigned index,
                                    const Tensor &tensor) {
@@ -467,11 +540,7 @@ static LogicalResult checkArgument(func::FuncOp function, unsigned index,
            << "input '" << argumentName(function, index)
            << "': expects a ranked tensor type, got "
            << function.getArgumentTypes()[index];
-  bool fits = type.getRank() == tensor.rank() &&
-              fromMlirType(type.getElementType()) == tensor.type();
-  for (int64_t i = 0; fits && i < type.getRank(); ++i)
-    fits = type.isDynamicDim(i) || type.getDimSize(i) == tensor.shape()[i];
-  if (fits)
+  if (fits(type, tensor))
     return success();
   return emitError(function.getLoc())
          << "input '" << argumentName(function, index) << "' expects " << type
@@ -524,13 +593,19 @@ static LogicalResult prepare(func::FuncOp function, ArrayRef<Tensor> arguments,
 
 static FailureOr<std::vector<Tensor>> runFunction(func::FuncOp function,
                                                   ArrayRef<Tensor> arguments,
-                                                  const DimValues &callerDims,
+                                                  DimValues &callerDims,
                                                   const Observer &observer) {
   SmallVector<const Tensor *> pointers;
   DimValues dims;
   if (failed(prepare(function, arguments, callerDims, dims, pointers)))
     return failure();
-  return runBlock(function.front(), pointers, dims, observer);
+  Results results = runBlock(function.front(), pointers, dims, observer);
+  for (Operation &op : function.front())
+    if (ArrayAttr names = sizesOf(&op))
+      for (StringRef name : names.getAsValueRange<StringAttr>())
+        if (auto size = dims.find(name.str()); size != dims.end())
+          callerDims[name.str()] = size->second;
+  return results;
 }
 
 //===----------------------------------------------------------------------===//
@@ -538,8 +613,8 @@ static FailureOr<std::vector<Tensor>> runFunction(func::FuncOp function,
 //===----------------------------------------------------------------------===//
 
 struct FunctionRun::State {
-  State(Block &block, DimValues given)
-      : dims(std::move(given)), run(block, dims, noOuter) {}
+  State(Block &block, DimValues given, Operation *last)
+      : dims(std::move(given)), run(block, dims, noOuter, last) {}
   DimValues dims;
   OuterValues noOuter;
   BlockRun run;
@@ -553,12 +628,13 @@ FunctionRun::~FunctionRun() = default;
 
 FailureOr<FunctionRun> FunctionRun::start(func::FuncOp function,
                                           ArrayRef<Tensor> arguments,
-                                          const DimValues &callerDims) {
+                                          const DimValues &callerDims,
+                                          Operation *last) {
   SmallVector<const Tensor *> pointers;
   DimValues dims;
   if (failed(prepare(function, arguments, callerDims, dims, pointers)))
     return failure();
-  auto state = std::make_unique<State>(function.front(), std::move(dims));
+  auto state = std::make_unique<State>(function.front(), std::move(dims), last);
   if (failed(state->run.bind(pointers)))
     return failure();
   return FunctionRun(std::move(state));
@@ -578,14 +654,38 @@ void FunctionRun::supply(std::vector<Tensor> results) {
 
 const DimValues &FunctionRun::dims() const { return state->dims; }
 
-Status FunctionRun::moveTo(SpillFile &spill) {
-  for (auto &[value, tensor] : state->run.values) {
-    Expected<Tensor> kept = spill.keep(tensor);
+Operation *FunctionRun::position() const { return state->run.next; }
+
+Status FunctionRun::keepWith(
+    llvm::function_ref<Expected<Tensor>(const Tensor &)> keep) {
+  BlockRun &run = state->run;
+  for (Value value : run.neededAt(run.next)) {
+    Tensor &tensor = run.values[value];
+    Expected<Tensor> kept = keep(tensor);
     if (!kept)
       return kept.status();
     tensor = kept.take();
   }
   return Status::success();
+}
+
+FailureOr<FunctionRun> FunctionRun::resume(Operation *at,
+                                           std::vector<Tensor> kept,
+                                           DimValues dims, Operation *last) {
+  auto state = std::make_unique<State>(*at->getBlock(), std::move(dims), last);
+  SmallVector<Value> needed = state->run.neededAt(at);
+  if (kept.size() != needed.size())
+    return at->emitOpError("expects ")
+           << needed.size() << " values to go on with, got " << kept.size();
+  for (auto [value, tensor] : llvm::zip(needed, kept)) {
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    if (type && !fits(type, tensor))
+      return at->emitOpError("expects a value of ")
+             << type << " to go on with, got " << reference::describe(tensor);
+    state->run.values[value] = std::move(tensor);
+  }
+  state->run.moveTo(at);
+  return FunctionRun(std::move(state));
 }
 
 /// Fails if a call leads back to a function in `active`: it would never end.
@@ -638,7 +738,8 @@ FailureOr<NamedTensors> nibble::interpret(ModuleOp module, StringRef entry,
   FailureOr<std::vector<Tensor>> arguments = argumentsOf(function, inputs);
   if (failed(arguments))
     return failure();
-  auto results = runFunction(function, *arguments, {}, observer);
+  DimValues dims;
+  auto results = runFunction(function, *arguments, dims, observer);
   if (failed(results))
     return failure();
   NamedTensors outputs;
@@ -662,7 +763,8 @@ nibble::evaluate(Operation *op, ArrayRef<const Tensor *> operands,
                               ArrayRef<const Tensor *> arguments) -> Results {
     if (!region.hasOneBlock())
       return op->emitOpError() << "expects a subgraph of one block";
-    return runBlock(region.front(), arguments, dims, {});
+    DimValues inner = dims;
+    return runBlock(region.front(), arguments, inner, {});
   };
   return evaluateCall({op, present, dims, runner});
 }

@@ -10,19 +10,26 @@
 // their own, inside the model's, where the nested pipeline cannot touch
 // anything else; then they move back, and the runs pass the call.
 //
+// With a checkpoint, the first layers come from there. If what waits behind
+// them is there too, the data start at that place; else they pass the finished
+// layers once more, which costs no more than running the model.
+//
 //===----------------------------------------------------------------------===//
 
 #include "nibble/passes/Calibrate/Passes.h"
 
-#include "nibble/Support/Decline.h"
+#include "ActivationStream.h"
+#include "LayerCheckpoint.h"
+
+#include "nibble/Base/ProcessMemory.h"
 #include "nibble/dialects/QModel/QModel.h"
 #include "nibble/passes/Calibrate/Calibration.h"
+#include "nibble/passes/Calibrate/Resume.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/IR/Builders.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
-#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringSet.h"
 
 namespace nibble {
 #define GEN_PASS_DEF_FOREACHLAYER
@@ -35,142 +42,13 @@ using namespace nibble::qmodel;
 
 namespace {
 
-/// The runs of the calibration data through @main, one per batch.
-class Stream {
-public:
-  LogicalResult start(func::FuncOp main, ArrayRef<CalibrationSample> samples) {
-    for (const CalibrationSample &sample : samples) {
-      FailureOr<FunctionRun> run = FunctionRun::start(main, sample.arguments);
-      if (failed(run))
-        return failure();
-      runs.push_back(std::move(*run));
-    }
-    return success();
-  }
-
-  /// The arguments that `call` is about to get.
-  FailureOr<std::vector<CalibrationSample>> advanceTo(func::CallOp call) {
-    std::vector<CalibrationSample> samples;
-    for (FunctionRun &run : runs) {
-      if (failed(run.runTo(call)))
-        return failure();
-      FailureOr<std::vector<Tensor>> operands = run.operands();
-      if (failed(operands))
-        return failure();
-      samples.push_back({std::move(*operands), run.dims()});
-    }
-    return samples;
-  }
-
-  /// Runs `layer` on `samples` and goes on behind the call, with all that waits
-  /// in `folder`.
-  LogicalResult pass(func::FuncOp layer, ArrayRef<CalibrationSample> samples,
-                     const std::string &folder) {
-    nibble::Expected<SpillFile> spill = SpillFile::create(folder);
-    if (!spill)
-      return layer.emitError() << spill.status().message();
-    for (auto [run, sample] : llvm::zip(runs, samples)) {
-      FailureOr<FunctionRun> layerRun =
-          FunctionRun::start(layer, sample.arguments, sample.dims);
-      if (failed(layerRun) ||
-          failed(layerRun->runTo(layer.front().getTerminator())))
-        return failure();
-      FailureOr<std::vector<Tensor>> results = layerRun->operands();
-      if (failed(results))
-        return failure();
-      run.supply(std::move(*results));
-      if (Status status = run.moveTo(*spill); !status.isOk())
-        return layer.emitError() << status.message();
-    }
-    return success();
-  }
-
-private:
-  std::vector<FunctionRun> runs;
-};
-
-/// One layer in a module of its own, while this lives.
-class LayerModule {
-public:
-  LayerModule(ModuleOp model, func::FuncOp layer) : model(model), layer(layer) {
-    OpBuilder builder = OpBuilder::atBlockEnd(model.getBody());
-    module = ModuleOp::create(builder, layer.getLoc());
-    if (Attribute bounds = model->getAttr(boundsAttrName))
-      module->setAttr(boundsAttrName, bounds);
-    // Functions stay; weights come and go.
-    next = module;
-    for (Operation *op = layer->getNextNode(); op; op = op->getNextNode())
-      if (isa<func::FuncOp>(op)) {
-        next = op;
-        break;
-      }
-    // Weights that others use too stay where they are, and are copied.
-    llvm::DenseMap<StringAttr, unsigned> uses;
-    model.walk([&](LoadOp load) { ++uses[load.getWeightAttr().getAttr()]; });
-    llvm::MapVector<StringAttr, unsigned> own;
-    layer.walk([&](LoadOp load) { ++own[load.getWeightAttr().getAttr()]; });
-    for (auto [name, count] : own) {
-      auto weight = model.lookupSymbol<WeightOp>(name);
-      if (!weight)
-        continue;
-      Operation *moved = weight;
-      if (uses[name] != count) {
-        moved = weight->clone();
-        shared.insert(name);
-      } else {
-        moved->remove();
-      }
-      module.getBody()->push_back(moved);
-    }
-    layer->remove();
-    module.getBody()->push_back(layer);
-  }
-
-  ~LayerModule() {
-    for (WeightOp weight :
-         llvm::make_early_inc_range(module.getOps<WeightOp>())) {
-      if (shared.contains(weight.getSymNameAttr())) {
-        weight.erase();
-        continue;
-      }
-      weight->remove();
-      rename(weight);
-      model.getBody()->push_front(weight);
-    }
-    layer->remove();
-    model.getBody()->getOperations().insert(next->getIterator(), layer);
-    module.erase();
-  }
-
-  ModuleOp get() { return module; }
-
-private:
-  /// Gives a weight that came from the layer a name that is free in the model.
-  void rename(WeightOp weight) {
-    std::string name = weight.getSymName().str(), unique = name;
-    for (unsigned i = 1; model.lookupSymbol(unique); ++i)
-      unique = name + "." + std::to_string(i);
-    if (unique == name)
-      return;
-    weight.setSymName(unique);
-    layer.walk([&](LoadOp load) {
-      if (load.getWeight() == name)
-        load.setWeight(unique);
-    });
-  }
-
-  ModuleOp model, module;
-  func::FuncOp layer;
-  Operation *next; ///< what the layer stands in front of
-  llvm::DenseSet<StringAttr> shared;
-};
-
 struct ForEachLayer : nibble::impl::ForEachLayerBase<ForEachLayer> {
   using ForEachLayerBase::ForEachLayerBase;
 
   void getDependentDialects(DialectRegistry &registry) const override {
     ForEachLayerBase::getDependentDialects(registry);
     Calibration::registerWith(registry);
+    ResumeFolder::registerWith(registry);
     OpPassManager nested(ModuleOp::getOperationName());
     if (succeeded(parsePassPipeline(pipeline, nested, llvm::nulls())))
       nested.getDependentDialects(registry);
@@ -194,59 +72,298 @@ struct ForEachLayer : nibble::impl::ForEachLayerBase<ForEachLayer> {
       return signalPassFailure();
     }
     LogicalResult done = run(model, main, nested);
-    Calibration::get(&getContext()).clear();
-    if (failed(done))
+    Calibration &calibration = Calibration::get(&getContext());
+    calibration.clear();
+    keys.reset();
+    floatKeys.reset();
+    kept.reset();
+    // What was found by a run that failed is true all the same.
+    if (failed(calibration.detach(model)) || failed(done))
       signalPassFailure();
+  }
+
+  ForEachLayerOptions options() const {
+    ForEachLayerOptions options;
+    options.data = data;
+    options.samples = samples;
+    options.pipeline = pipeline;
+    options.floatStream = floatStream;
+    options.spill = spill;
+    options.checkpoint = checkpoint;
+    options.statistics = statistics;
+    return options;
   }
 
 private:
   LogicalResult run(ModuleOp model, func::FuncOp main, OpPassManager &nested) {
     std::vector<CalibrationSample> samplesOfMain;
+    std::optional<CalibrationData> read;
     if (!data.empty()) {
-      auto read = readSamples(main, data, samples);
-      if (failed(read))
+      FailureOr<CalibrationData> found = readSamples(main, data, samples);
+      if (failed(found))
         return failure();
-      samplesOfMain = std::move(*read);
+      read = std::move(*found);
+      samplesOfMain = std::move(read->samples);
     }
+    if (failed(attachStatistics(model, main, read ? &*read : nullptr)))
+      return failure();
     SmallVector<func::CallOp> calls(main.front().getOps<func::CallOp>());
     Calibration &calibration = Calibration::get(&getContext());
     if (calls.empty()) {
+      ArgumentKeys keysOfMain;
+      if (floatStream)
+        keysOfMain.unquantized.emplace();
       calibration.set(main, samplesOfMain,
                       floatStream ? samplesOfMain
-                                  : std::vector<CalibrationSample>());
+                                  : std::vector<CalibrationSample>(),
+                      std::move(keysOfMain));
       return runPipeline(nested, model);
     }
 
-    Stream stream, unquantized;
-    if (failed(stream.start(main, samplesOfMain)) ||
-        (floatStream && failed(unquantized.start(main, samplesOfMain))))
+    if (failed(openCheckpoint(model, nested, calls)))
+      return failure();
+    Streams streams;
+    if (failed(streams.quantized.start(main, samplesOfMain, calls.back())) ||
+        (floatStream &&
+         failed(streams.unquantized.start(main, samplesOfMain, calls.back()))))
       return failure();
     samplesOfMain.clear();
-    llvm::DenseSet<Operation *> seen;
-    for (func::CallOp call : calls) {
+    FailureOr<size_t> first = goOn(calls, streams);
+    if (failed(first))
+      return failure();
+    llvm::StringSet<> seen;
+    for (auto [index, call] : llvm::enumerate(calls)) {
       auto layer = model.lookupSymbol<func::FuncOp>(call.getCallee());
-      if (!layer || !seen.insert(layer).second)
+      if (!layer || !seen.insert(call.getCallee()).second)
         return call.emitOpError("expects a layer of its own, got @")
                << call.getCallee();
-      auto inputs = stream.advanceTo(call);
-      auto floatInputs = unquantized.advanceTo(call);
-      if (failed(inputs) || failed(floatInputs))
+      if (failed(findKeys(call)))
         return failure();
-      // The float stream passes the layer before it changes.
-      if (floatStream && failed(unquantized.pass(layer, *floatInputs, spill)))
+      bool isLast = index + 1 == calls.size();
+      LogicalResult done = index < *first ? restore(model, layer, index)
+                                          : runLayer(model, call, layer, nested,
+                                                     streams, index, isLast);
+      if (failed(done))
         return failure();
-      LogicalResult ran = success();
-      {
-        LayerModule alone(model, layer);
-        calibration.set(layer, *inputs, std::move(*floatInputs));
-        ran = runPipeline(nested, alone.get());
-        calibration.clear();
+      // What a layer left in pieces would otherwise stay, layer upon layer.
+      trimHeap();
+    }
+    return closeCheckpoint(model);
+  }
+
+  /// The data on their way through the model as it becomes, and as it was.
+  struct Streams {
+    ActivationStream quantized, unquantized;
+  };
+
+  /// One layer: the data up to it, the pipeline (or what a checkpoint has of
+  /// it), and the data behind it.
+  LogicalResult runLayer(ModuleOp model, func::CallOp call, func::FuncOp layer,
+                         OpPassManager &nested, Streams &streams, size_t index,
+                         bool isLast) {
+    nibble::Expected<SpillFile> waiting = SpillFile::create(spill);
+    if (!waiting)
+      return layer.emitError() << waiting.status().message();
+    auto keep = [&](const Tensor &tensor) { return waiting->keep(tensor); };
+    auto inputs = streams.quantized.advanceTo(call, keep);
+    auto floatInputs = streams.unquantized.advanceTo(call, keep);
+    if (failed(inputs) || failed(floatInputs))
+      return failure();
+
+    bool isKept = kept && index < kept->finished();
+    bool isNew = kept && !isKept;
+    if (isNew && !isLast)
+      if (Status status = kept->startActivations(index); !status.isOk())
+        return layer.emitError() << status.message();
+    auto keepBehind = [&](const Tensor &tensor) {
+      return isNew ? kept->keep(tensor) : waiting->keep(tensor);
+    };
+    auto endOfRun = [&](const DimValues &dims) {
+      if (isNew)
+        kept->endRun(dims);
+    };
+    // The float stream passes the layer before it changes. Nobody needs what is
+    // behind the last one.
+    if (!isLast && failed(streams.unquantized.pass(layer, *floatInputs,
+                                                   keepBehind, endOfRun)))
+      return failure();
+    if (isNew && !isLast)
+      kept->endStream();
+    KeptLayer finished;
+    if (isKept) {
+      if (failed(restore(model, layer, index)))
+        return failure();
+    } else {
+      LayerModule alone(model, layer);
+      StoredWeights before = storedWeights(alone.get());
+      Calibration &calibration = Calibration::get(&getContext());
+      calibration.set(layer, *inputs, std::move(*floatInputs), layerKeys);
+      LogicalResult ran = runPipeline(nested, alone.get());
+      calibration.clear();
+      if (failed(ran))
+        return failure();
+      if (kept) {
+        FailureOr<KeptLayer> written = keepLayer(*kept, alone, before);
+        if (failed(written))
+          return failure();
+        finished = std::move(*written);
       }
-      if (failed(ran) || failed(stream.pass(layer, *inputs, spill)))
-        return failure();
+    }
+    layer = model.lookupSymbol<func::FuncOp>(call.getCallee());
+    if (!isLast &&
+        failed(streams.quantized.pass(layer, *inputs, keepBehind, endOfRun)))
+      return failure();
+    if (!isNew)
+      return success();
+    if (!isLast)
+      kept->endStream();
+    Status status = kept->commit(index, finished);
+    return status.isOk() ? success() : layer.emitError() << status.message();
+  }
+
+  /// Attaches the statistics of the option, or those that the model names,
+  /// which are only read: they were asked for at another place.
+  LogicalResult attachStatistics(ModuleOp model, func::FuncOp main,
+                                 const CalibrationData *from) {
+    std::string path = statistics;
+    if (path.empty())
+      if (auto named = model->getAttrOfType<StringAttr>(statisticsFileAttrName))
+        path = named.str();
+    if (path.empty())
+      return success();
+    keys.emplace(main);
+    if (floatStream)
+      floatKeys.emplace(main);
+    return Calibration::get(&getContext())
+        .attach(model, path, from, /*write=*/!statistics.empty());
+  }
+
+  /// What the arguments of the layer at `call` are computed from, if somebody
+  /// may ask; the unquantized model's key passes it before it changes.
+  LogicalResult findKeys(func::CallOp call) {
+    layerKeys = {};
+    if (!keys)
+      return success();
+    if (failed(keys->advanceTo(call)))
+      return failure();
+    layerKeys.now = keys->operandsOf(call);
+    if (!floatKeys)
+      return success();
+    if (failed(floatKeys->advanceTo(call)))
+      return failure();
+    layerKeys.unquantized = floatKeys->operandsOf(call);
+    return floatKeys->advanceTo(call->getNextNode());
+  }
+
+  LogicalResult restore(ModuleOp model, func::FuncOp layer, size_t index) {
+    LayerModule alone(model, layer);
+    return restoreLayer(*kept, index, alone);
+  }
+
+  /// Opens the folder of finished layers, if there is to be one, and says what
+  /// it has.
+  LogicalResult openCheckpoint(ModuleOp model, OpPassManager &nested,
+                               ArrayRef<func::CallOp> calls) {
+    ResumeFolder *driver = ResumeFolder::of(&getContext());
+    std::string folder = checkpoint;
+    if (folder.empty() && driver)
+      folder = driver->next();
+    if (folder.empty())
+      return success();
+    RunIdentity identity{"", data, samples, statistics, floatStream};
+    llvm::raw_string_ostream text(identity.pipeline);
+    nested.printAsTextualPipeline(text);
+    FailureOr<CheckpointKey> key = checkpointKey(model, identity);
+    if (failed(key))
+      return failure();
+    auto opened = Checkpoint::open(folder, *key);
+    if (!opened)
+      return model.emitError("nibble-for-each-layer: ")
+             << opened.status().message();
+    kept = opened.take();
+    for (const std::string &warning : kept->warnings)
+      model.emitWarning("nibble-for-each-layer: ") << warning;
+    if (size_t finished = std::min(kept->finished(), calls.size())) {
+      std::string line = "resumes from '" + folder + "': layers @" +
+                         kept->layer(0).name + " to @" +
+                         kept->layer(finished - 1).name + " are taken from it";
+      if (finished < calls.size())
+        line += "; @" + func::CallOp(calls[finished]).getCallee().str() +
+                ", which was not finished, is computed again";
+      say(model, line);
     }
     return success();
   }
+
+  void say(ModuleOp model, const std::string &line) {
+    if (ResumeFolder *driver = ResumeFolder::of(&getContext()))
+      driver->say(line);
+    else
+      model.emitRemark("nibble-for-each-layer: ") << line;
+  }
+
+  /// The layer at which the streams stand: behind the last finished one, if
+  /// the checkpoint has what waits there, else the first.
+  FailureOr<size_t> goOn(ArrayRef<func::CallOp> calls, Streams &streams) {
+    size_t finished = kept ? kept->finished() : 0;
+    if (finished == 0 || finished >= calls.size())
+      return finished;
+    auto found = kept->activations();
+    if (!found) {
+      getOperation().emitWarning("nibble-for-each-layer: ")
+          << found.status().message()
+          << "; the data pass the finished layers once more";
+      return 0;
+    }
+    if (found->size() != 2)
+      return calls.front()->emitOpError("expects two streams of activations in "
+                                        "'")
+             << kept->path() << "', got " << found->size();
+    Operation *behind = calls[finished - 1]->getNextNode();
+    ActivationStream *both[] = {&streams.unquantized, &streams.quantized};
+    for (auto [runs, stream] : llvm::zip(*found, both)) {
+      if (runs.size() != stream->runs.size())
+        return calls.front()->emitOpError("expects activations of ")
+               << stream->runs.size() << " batches in '" << kept->path()
+               << "', got " << runs.size();
+      stream->runs.clear();
+      for (KeptRun &run : runs) {
+        FailureOr<FunctionRun> resumed = FunctionRun::resume(
+            behind, std::move(run.values), std::move(run.dims), calls.back());
+        if (failed(resumed))
+          return failure();
+        stream->runs.push_back(std::move(*resumed));
+      }
+    }
+    return finished;
+  }
+
+  /// The layers are in the model now; the driver may still fail to write it.
+  LogicalResult closeCheckpoint(ModuleOp model) {
+    if (!kept)
+      return success();
+    ResumeFolder *driver = ResumeFolder::of(&getContext());
+    if (driver && checkpoint.empty()) {
+      driver->hold(std::move(kept));
+      return success();
+    }
+    Status status = kept->remove();
+    kept.reset();
+    return status.isOk()
+               ? success()
+               : model.emitError("nibble-for-each-layer: ") << status.message();
+  }
+
+  std::optional<ValueKeys> keys, floatKeys; ///< where statistics are attached
+  ArgumentKeys layerKeys;                   ///< of the current layer
+  std::shared_ptr<Checkpoint> kept;         ///< null without a checkpoint
 };
 
 } // namespace
+
+std::optional<ForEachLayerOptions>
+nibble::forEachLayerOptions(const Pass &pass) {
+  if (pass.getArgument() != ForEachLayer::getArgumentName())
+    return std::nullopt;
+  return static_cast<const ForEachLayer &>(pass).options();
+}

@@ -7,6 +7,7 @@
 
 #include "nibble/passes/Calibrate/LayerInputs.h"
 
+#include "mlir/IR/Remarks.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/Format.h"
 
@@ -29,7 +30,7 @@ static LogicalResult visitTogether(
         return failure();
       shared = std::move(*found);
     }
-    if (failed(visit(linear, *shared)))
+    if (!sawNoTokens(linear, shared->moments) && failed(visit(linear, *shared)))
       return failure();
     linear->removeAttr(statisticsAttrName);
   }
@@ -39,6 +40,9 @@ static LogicalResult visitTogether(
 LogicalResult nibble::forEachWithInput(
     ArrayRef<LinearOp> linears, const InputRequest &request,
     function_ref<LogicalResult(LinearOp, const InputStatistics &)> visit) {
+  if (linears.empty())
+    return success();
+  CalibratedPass scope(LinearOp(linears.front())->getParentOfType<ModuleOp>());
   llvm::MapVector<Value, SmallVector<LinearOp>> byInput;
   for (LinearOp linear : linears)
     byInput[linear.getX()].push_back(linear);
@@ -68,6 +72,16 @@ nibble::readSweepOptions(ModuleOp module, StringRef name, StringRef precision,
                       {damping, dampingLimit}};
 }
 
+bool nibble::sawNoTokens(LinearOp linear, const InputMoments &moments) {
+  if (moments.tokens != 0)
+    return false;
+  linear.emitWarning("\"")
+      << linear.getId()
+      << "\" saw none of the calibration data's tokens, and is left to the "
+         "passes after this one; give more calibration data";
+  return true;
+}
+
 static std::string asText(double number) {
   std::string text;
   llvm::raw_string_ostream(text) << llvm::format("%g", number);
@@ -78,7 +92,7 @@ void nibble::warnAboutHessian(LinearOp linear, const InputMoments &moments,
                               const HessianReport &report, double damping) {
   int64_t in =
       cast<RankedTensorType>(linear.getWeight().getType()).getDimSize(1);
-  if (moments.tokens && moments.tokens < in)
+  if (moments.tokens != unknownTokens && moments.tokens < in)
     linear.emitWarning("\"") << linear.getId() << "\" saw " << moments.tokens
                              << " tokens, fewer than its " << in
                              << " inputs; give more calibration data";
@@ -87,4 +101,11 @@ void nibble::warnAboutHessian(LinearOp linear, const InputMoments &moments,
         << linear.getId() << "\" needed damping of "
         << asText(report.dampingUsed) << " instead of " << asText(damping)
         << ": its Hessian could not be factored before";
+  if (report.deadChannels)
+    remark::analysis(linear.getLoc(),
+                     remark::RemarkOpts::name("inputs").category("nibble"))
+        << ("\"" + linear.getId() + "\" has " + Twine(report.deadChannels) +
+            " of " + Twine(in) +
+            " inputs that were always 0; their weights become 0")
+               .str();
 }

@@ -30,6 +30,8 @@ TEST(Hessian, ByHand) {
   EXPECT_EQ(numbersOf(found.meanAbsolute), (Numbers{2, 1}));
   EXPECT_EQ(numbersOf(found.meanSquare), (Numbers{5, 2}));
   EXPECT_EQ(numbersOf(found.absoluteMax), (Numbers{3, 2}));
+  EXPECT_EQ(found.minimum, -2);
+  EXPECT_EQ(found.maximum, 3);
 }
 
 TEST(Hessian, CrossMoment) {
@@ -76,6 +78,8 @@ TEST(Hessian, Merge) {
   EXPECT_EQ(found.tokens, 3);
   EXPECT_FLOAT_EQ(found.hessian.numberAt(0), 28.0f / 3);
   EXPECT_EQ(found.absoluteMax.numberAt(0), 3);
+  EXPECT_EQ(found.minimum, -3);
+  EXPECT_EQ(found.maximum, 2);
 
   MomentAccumulator wide(2, {}), narrow(1, {});
   EXPECT_FALSE(wide.merge(narrow).isOk());
@@ -94,4 +98,6 @@ TEST(Hessian, NoTokens) {
   InputMoments found = moments.finish();
   EXPECT_EQ(found.tokens, 0);
   EXPECT_EQ(numbersOf(found.hessian), (Numbers{0, 0, 0, 0}));
+  EXPECT_EQ(numbersOf(found.absoluteMax), (Numbers{0, 0}));
+  EXPECT_GT(found.minimum, found.maximum);
 }

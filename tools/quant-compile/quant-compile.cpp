@@ -10,22 +10,26 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Options.h"
+
 #include "nibble/Base/OutputFile.h"
-#include "nibble/Compiler/Pipelines.h"
+#include "nibble/Base/ProcessMemory.h"
+#include "nibble/Compiler/Estimate.h"
 #include "nibble/Compiler/Register.h"
 #include "nibble/Compiler/Session.h"
-#include "nibble/Compiler/VerifyStages.h"
 #include "nibble/Support/FailureHandlers.h"
 #include "nibble/Support/Threads.h"
 #include "nibble/Support/WeightStore.h"
 #include "nibble/Tokenizer/Tokenizer.h"
 #include "nibble/codegen/CPU/Kernels.h"
 #include "nibble/codegen/Emit/EmitBundle.h"
+#include "nibble/passes/Calibrate/Resume.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Format.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -36,18 +40,6 @@ using namespace mlir;
 using namespace nibble;
 
 namespace {
-
-enum class Emit { Bundle, Exe, Mlir, Llvm, Asm };
-
-struct Options {
-  std::string input, output, tokenizer, report;
-  std::vector<std::string> dims, targets{"x86-64-v3"};
-  Recipe recipe;
-  VerifyOptions verify;
-  Emit emit = Emit::Bundle;
-  bool printPipeline = false, quiet = false;
-  unsigned threads = 0;
-};
 
 /// Exit codes: 1 bad input or work that failed, 2 wrong usage.
 int fail(const std::string &message, int code = 1) {
@@ -101,92 +93,6 @@ std::string reportJson(const Options &options, const std::string &pipeline,
                                 {"reason", layer.reason},
                                 {"bits_per_weight", layer.bitsPerWeight}});
   return report.dump(2) + "\n";
-}
-
-void declare(CLI::App &app, Options &options) {
-  app.set_version_flag("--version", "quant-compile " NIBBLE_VERSION);
-  app.add_option("model", options.input, "model.onnx, or IR from quant-import")
-      ->required();
-  app.add_option("-o,--output", options.output, "file to write");
-  app.add_option("--recipe", options.recipe.name,
-                 "what to quantize and how (default: float32, nothing)");
-  app.add_option("--dim", options.dims,
-                 "bounds of a dimension, NAME=MIN..MAX or NAME=N; repeat")
-      ->allow_extra_args(false);
-  app.add_option("--fix", options.recipe.fixed,
-                 "make an input a constant of the bundle, NAME=FILE.npy; "
-                 "repeat")
-      ->allow_extra_args(false);
-  app.add_option("--data", options.recipe.data,
-                 "calibration data for recipes that need it: .npy of token ids "
-                 "[sequences, tokens] or .npz with an array per input");
-  app.add_option("--samples", options.recipe.samples,
-                 "rows of the data to use; 0: all")
-      ->capture_default_str();
-  app.add_option("--target", options.targets,
-                 "instruction sets, separated by commas")
-      ->delimiter(',')
-      ->capture_default_str();
-  app.add_option("--group-size", options.recipe.groupSize,
-                 "inputs per scale; 0: one scale per output channel")
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--scales", options.recipe.scales,
-                 "type of the scales of weights: f32, f16 or bf16")
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
-      ->capture_default_str();
-  app.add_option(
-      "--include", options.recipe.include,
-      "quantize only layers whose id matches this regular expression");
-  app.add_option("--exclude", options.recipe.exclude,
-                 "do not quantize layers whose id matches");
-  app.add_option("--quantize-head", options.recipe.headBits,
-                 "quantize the output head too, in this many bits")
-      ->check(CLI::Range(2, 8));
-  app.add_option("--quantize-embedding", options.recipe.embeddingBits,
-                 "quantize embeddings too, in this many bits")
-      ->check(CLI::Range(2, 8));
-  app.add_option("--tokenizer", options.tokenizer,
-                 "SentencePiece model to put into the bundle (default: "
-                 "tokenizer.model beside the model, if it is there; none: "
-                 "without)");
-  app.add_option("--emit", options.emit,
-                 "what to write: bundle (default), exe, mlir, llvm or asm")
-      ->type_name("KIND")
-      ->transform(CLI::CheckedTransformer(
-                      std::map<std::string, Emit>{{"bundle", Emit::Bundle},
-                                                  {"exe", Emit::Exe},
-                                                  {"mlir", Emit::Mlir},
-                                                  {"llvm", Emit::Llvm},
-                                                  {"asm", Emit::Asm}})
-                      .description(""));
-  app.add_option("--report", options.report,
-                 "JSON file: every layer, its scheme and bits");
-  CLI::Option *probes = app.add_option(
-      "--verify-stages", options.verify.probes,
-      "run the model after every pass on these inputs (.npy of token ids or "
-      ".npz with an array per input; a few rows are enough), and tell which "
-      "pass moved which layer");
-  app.add_option("--verify-report", options.verify.report,
-                 "file for the numbers: .json, or .html for a page")
-      ->needs(probes);
-  app.add_option("--verify-tolerance", options.verify.tolerance,
-                 "relative L2 error up to which passes that preserve values "
-                 "may move one")
-      ->needs(probes)
-      ->capture_default_str();
-  app.add_flag("--print-pipeline", options.printPipeline,
-               "print what the recipe stands for, and stop");
-  app.add_option("--threads", options.threads,
-                 "threads to work with (default: one per core); the result "
-                 "does not depend on it");
-  app.add_flag("-q,--quiet", options.quiet, "no table of layers");
-  std::string list = "Recipes:\n";
-  for (const RecipeInfo &recipe : recipes())
-    list += "  " + recipe.name +
-            std::string(12 - std::min<size_t>(recipe.name.size(), 11), ' ') +
-            recipe.description + "\n";
-  app.footer(list + "\nExample:\n  quant-compile model.onnx --recipe=w4a16-rtn "
-                    "--dim batch=1..4 --dim sequence=1..512 -o model.nbl\n");
 }
 
 int writeResult(ModuleOp module, const Options &options, const char *argv0) {
@@ -252,7 +158,44 @@ Status chooseTokenizer(Options &options) {
       .withContext(options.tokenizer);
 }
 
-int compile(Options options, const char *argv0) {
+/// The folder of finished layers, for passes to use; null without --resume.
+std::shared_ptr<ResumeFolder> startResume(const Options &options,
+                                          CompilerSession &session) {
+  if (options.resume.empty())
+    return nullptr;
+  auto folder = std::make_shared<ResumeFolder>(
+      options.resume,
+      [](const std::string &line) { llvm::errs() << line << "\n"; });
+  ResumeFolder::use(session.context(), folder);
+  return folder;
+}
+
+/// Runs the passes in front of the long work, says what that will need, and
+/// leaves the other passes in `pipeline`.
+LogicalResult announce(CompilerSession &session, ModuleOp module,
+                       const Options &options, PeakMemory &memory,
+                       std::string &pipeline) {
+  nibble::Expected<SplitPipeline> split = splitPipeline(pipeline);
+  if (!split)
+    return module.emitError() << split.status().message();
+  if (failed(session.run(module, split->before)))
+    return failure();
+  pipeline = split->after;
+  WorkOptions work;
+  work.keepsLayers = !options.resume.empty();
+  work.makesCode = options.emit != Emit::Mlir;
+  work.peakSoFar = memory.peak().anonymous;
+  FailureOr<WorkEstimate> estimate = estimateWork(module, *split, work);
+  if (failed(estimate))
+    return failure();
+  if (options.dryRun)
+    printEstimate(*estimate, llvm::outs());
+  else if (!options.quiet)
+    printShortEstimate(*estimate, llvm::errs());
+  return success();
+}
+
+int compile(Options options, PeakMemory &memory, const char *argv0) {
   nibble::Expected<std::string> pipeline = recipePipeline(options.recipe);
   if (!pipeline)
     return fail(pipeline.status(), 2);
@@ -275,6 +218,7 @@ int compile(Options options, const char *argv0) {
   if (Status status = chooseTokenizer(options); !status.isOk())
     return fail(status);
   CompilerSession session;
+  setThreads(session.context(), options.threads);
   OwningOpRef<ModuleOp> module = session.load(options.input, import);
   if (!module)
     return 1;
@@ -289,11 +233,18 @@ int compile(Options options, const char *argv0) {
     if (!spilled.isOk())
       return fail(spilled.withContext("cannot write '" + options.output + "'"));
   }
+  bool verifies = !options.verify.probes.empty();
+  std::string rest = *pipeline;
+  if (options.dryRun || (!options.recipe.data.empty() && !verifies))
+    if (failed(announce(session, *module, options, memory, rest)))
+      return 1;
+  if (options.dryRun)
+    return 0;
+  std::shared_ptr<ResumeFolder> resume = startResume(options, session);
   CompileReport report;
   StageVerifier verifier(options.verify);
-  bool verifies = !options.verify.probes.empty();
   LogicalResult ran =
-      session.run(*module, *pipeline, &report, verifies ? &verifier : nullptr);
+      session.run(*module, rest, &report, verifies ? &verifier : nullptr);
   if (Status status = verifier.report(llvm::errs()); !status.isOk())
     return fail(status);
   if (failed(ran))
@@ -306,6 +257,9 @@ int compile(Options options, const char *argv0) {
     if (Status status =
             writeText(options.report, reportJson(options, *pipeline, report));
         !status.isOk())
+      return fail(status);
+  if (resume)
+    if (Status status = resume->remove(); !status.isOk())
       return fail(status);
   if (!options.quiet && options.output != "-" &&
       (options.emit == Emit::Bundle || options.emit == Emit::Exe)) {
@@ -324,11 +278,12 @@ int compile(Options options, const char *argv0) {
 } // namespace
 
 int main(int argc, char **argv) {
+  returnLargeBlocks();
   installCompilerFailureHandlers();
   registerAllPasses();
   CLI::App app("Compiles a model into one deployable file.", "quant-compile");
   Options options;
-  declare(app, options);
+  declareOptions(app, options);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {
@@ -337,10 +292,19 @@ int main(int argc, char **argv) {
     llvm::errs() << "error: " << error.what() << "; see quant-compile --help\n";
     return 2;
   }
-  if (options.output.empty() && !options.printPipeline) {
-    llvm::errs() << "error: expects -o FILE for the result; see quant-compile "
-                    "--help\n";
+  if (Status status = checkOptions(options); !status.isOk()) {
+    llvm::errs() << "error: " << status.message()
+                 << "; see quant-compile --help\n";
     return 2;
   }
-  return compile(options, argv[0]);
+  PeakMemory memory;
+  int code = compile(options, memory, argv[0]);
+  if (options.stats) {
+    MemoryUse peak = memory.peak();
+    llvm::errs() << llvm::format(
+        "peak anonymous memory %.0f MB, mapped %.0f MB\n",
+        static_cast<double>(peak.anonymous) / 1e6,
+        static_cast<double>(peak.mapped) / 1e6);
+  }
+  return code;
 }

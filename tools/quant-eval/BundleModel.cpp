@@ -50,9 +50,9 @@ private:
                               entry.outputs[roles.logits].name.c_str(),
                               &output) != NIBBLE_OK)
       return failed();
-    // Logits have the type of their port, which findGeneration has checked.
     return Tensor::borrow(
-        ElementType::float32(), {output.shape, output.shape + output.rank},
+        entry.outputs[roles.logits].type,
+        {output.shape, output.shape + output.rank},
         {static_cast<const std::byte *>(output.data), output.bytes}, nullptr);
   }
 

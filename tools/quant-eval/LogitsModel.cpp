@@ -68,14 +68,14 @@ std::optional<Tensor> LogitsModel::logits(const Tensor &tokens) {
   std::optional<Tensor> result = run(*inputs);
   std::vector<int64_t> expected = all.shape();
   expected.push_back(vocabulary());
-  if (result && (result->type() != ElementType::float32() ||
-                 result->shape() != expected)) {
+  if (result && (!result->type().isFloat() || result->shape() != expected)) {
     printError("expected logits of " +
                describe(ElementType::float32(), expected) + ", got " +
                describe(result->type(), result->shape()));
     return std::nullopt;
   }
-  return result;
+  return result ? std::optional(result->converted(ElementType::float32()))
+                : std::nullopt;
 }
 
 std::unique_ptr<LogitsModel> eval::openModel(const std::string &path,

@@ -22,6 +22,8 @@
 #include "nibble/Base/Tensor.h"
 #include "nibble/Numerics/LinearAlgebra.h"
 
+#include <limits>
+
 namespace nibble {
 
 /// What to gather besides the statistics per channel, which are always there.
@@ -42,6 +44,9 @@ struct InputMoments {
   Tensor meanAbsolute; ///< [width] f64, mean of |x|
   Tensor meanSquare;   ///< [width] f64, mean of x^2
   Tensor absoluteMax;  ///< [width] f32
+  /// The range of all elements; minimum > maximum without any.
+  float minimum = std::numeric_limits<float>::max();
+  float maximum = std::numeric_limits<float>::lowest();
 };
 
 /// Sums the statistics of a sequence of tokens. The result depends on the
@@ -67,8 +72,8 @@ public:
   Status merge(MomentAccumulator &other, ThreadPool *pool = nullptr);
 
   int64_t tokens() const { return count; }
-  /// The statistics; all zero without tokens. Ends the accumulator, whose
-  /// memory goes to the result.
+  /// The statistics; all zero without tokens, but the range, which is empty.
+  /// Ends the accumulator, whose memory goes to the result.
   InputMoments finish(ThreadPool *pool = nullptr);
 
 private:
@@ -86,7 +91,7 @@ private:
   Matrix<float> floatRows; // the other stream
   Tensor hessian, cross;   // sums; the upper tiles of the first only
   std::vector<double> absoluteSum, squareSum;
-  std::vector<float> absoluteMax;
+  std::vector<float> minimum, maximum; // by channel
 };
 
 /// How much is added to the diagonal of a Hessian so that it can be factored,

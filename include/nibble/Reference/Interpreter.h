@@ -17,12 +17,12 @@
 #ifndef NIBBLE_REFERENCE_INTERPRETER_H
 #define NIBBLE_REFERENCE_INTERPRETER_H
 
-#include "nibble/Base/SpillFile.h"
 #include "nibble/Formats/Npy.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Value.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringRef.h"
 
 #include <functional>
@@ -62,10 +62,17 @@ mlir::FailureOr<std::vector<Tensor>> argumentsOf(mlir::func::FuncOp function,
 class FunctionRun {
 public:
   /// Arguments in order; `callerDims` are dimension symbols that no argument
-  /// determines.
+  /// determines. What only ops behind `last` need is not kept; null: all is.
   static mlir::FailureOr<FunctionRun> start(mlir::func::FuncOp function,
                                             llvm::ArrayRef<Tensor> arguments,
-                                            const DimValues &callerDims = {});
+                                            const DimValues &callerDims = {},
+                                            mlir::Operation *last = nullptr);
+  /// A run that stands at `at`, with what another one of the same function kept
+  /// there (see keepWith) and its dimensions. Errors are emitted at `at`.
+  static mlir::FailureOr<FunctionRun> resume(mlir::Operation *at,
+                                             std::vector<Tensor> kept,
+                                             DimValues dims,
+                                             mlir::Operation *last = nullptr);
   FunctionRun(FunctionRun &&);
   FunctionRun &operator=(FunctionRun &&);
   ~FunctionRun();
@@ -79,8 +86,12 @@ public:
   /// Takes `results` for those of that op, and passes it.
   void supply(std::vector<Tensor> results);
   const DimValues &dims() const;
-  /// Moves the tensors that are kept into a file.
-  Status moveTo(SpillFile &spill);
+  /// The op at which the run stands.
+  mlir::Operation *position() const;
+  /// Replaces the tensors that later ops need, one after the other in the order
+  /// of the block, by what `keep` returns for them: equal ones that lie in a
+  /// file.
+  Status keepWith(llvm::function_ref<Expected<Tensor>(const Tensor &)> keep);
 
 private:
   struct State;

@@ -430,6 +430,22 @@ module attributes {qmodel.bounds = 3} {
 
 // -----
 
+func.func @sizes(%x: tensor<4xf32>) {
+  // expected-error @+1 {{expects 'qmodel.sizes' to be a list of names of dimensions, got ["2*n"]}}
+  %0 = onnx.node "NonZero"(%x) {version = 13 : i64, qmodel.sizes = ["2*n"]} : (tensor<4xf32>) -> tensor<1x?xi64>
+  return
+}
+
+// -----
+
+func.func @sizes_text(%x: tensor<4xf32>) {
+  // expected-error @+1 {{expects 'qmodel.sizes' to be a list of names of dimensions, got "n"}}
+  %0 = onnx.node "NonZero"(%x) {version = 13 : i64, qmodel.sizes = "n"} : (tensor<4xf32>) -> tensor<1x?xi64>
+  return
+}
+
+// -----
+
 // expected-error @+1 {{expects 'qmodel.dims' of argument 0 to be a list of dimension expressions, got ["seq +"]}}
 func.func private @dims(%x: tensor<?xf32> {qmodel.dims = ["seq +"]})
 

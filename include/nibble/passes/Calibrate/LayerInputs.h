@@ -24,7 +24,7 @@ namespace nibble {
 /// fails. Linears that read one value come together and share them: q, k and v,
 /// then o, which sees the attention of what `visit` made of q, k and v.
 /// `linears` are in the order of the IR. A layer that was visited loses the
-/// attribute that gave its statistics.
+/// attribute that gave its statistics. One that saw no token is not visited.
 mlir::LogicalResult forEachWithInput(
     llvm::ArrayRef<qmodel::LinearOp> linears, const InputRequest &request,
     llvm::function_ref<mlir::LogicalResult(qmodel::LinearOp,
@@ -46,8 +46,13 @@ mlir::FailureOr<SweepOptions> readSweepOptions(mlir::ModuleOp module,
                                                int64_t block, double damping,
                                                double dampingLimit);
 
+/// Whether no token of the data came to a layer (an expert that none was sent
+/// to). If so, that is a warning, and methods that need inputs leave the layer
+/// alone.
+bool sawNoTokens(qmodel::LinearOp linear, const InputMoments &moments);
+
 /// Warns about a Hessian of fewer tokens than inputs, and of one that was
-/// damped by more than `damping`.
+/// damped by more than `damping`; remarks on inputs that were always 0.
 void warnAboutHessian(qmodel::LinearOp linear, const InputMoments &moments,
                       const HessianReport &report, double damping);
 

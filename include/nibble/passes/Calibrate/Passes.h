@@ -10,6 +10,8 @@
 
 #include "mlir/Pass/Pass.h"
 
+#include <optional>
+
 namespace nibble {
 
 #define GEN_PASS_DECL
@@ -17,6 +19,9 @@ namespace nibble {
 
 #define GEN_PASS_REGISTRATION
 #include "nibble/passes/Calibrate/Passes.h.inc"
+
+/// The options of `pass`, if it is a nibble-for-each-layer.
+std::optional<ForEachLayerOptions> forEachLayerOptions(const mlir::Pass &pass);
 
 } // namespace nibble
 
