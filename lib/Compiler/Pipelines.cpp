@@ -19,7 +19,9 @@
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
 #include "mlir/Transforms/Passes.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/Path.h"
 
 using namespace mlir;
 using namespace nibble;
@@ -33,21 +35,30 @@ struct RecipeEntry {
   int64_t group; ///< default group size
   bool symmetric;
   const char *grid;
-  /// Bits of the inputs of linears, per token, symmetric on the narrow grid; 0:
-  /// floating point.
+  /// Bits of the inputs of linears, symmetric on the narrow grid; 0: floating
+  /// point.
   unsigned inputBits = 0;
   /// Passes that run on every layer with its calibration inputs, before what
   /// they leave is rounded to nearest. Where nothing is quantized, one pass
   /// that chooses layers itself.
-  const char *perLayer = "";
+  std::string perLayer = {};
   /// They compare with the activations of the unquantized model.
   bool floatStream = false;
+  /// Inputs have one scale for all tokens, from calibration, and not one for
+  /// each. What is behind the layers has no calibration and stays float.
+  bool inputStatic = false;
 };
+
+/// Passes that are through with the readers of one input before they look at
+/// the next, which sees quantized predecessors.
+std::string perInput(const std::string &passes) {
+  return "nibble-for-each-input{pipeline=\"" + passes + "\"}";
+}
 
 /// Recipes of one method at several widths: groups of 32, asymmetric.
 void addWidths(std::vector<RecipeEntry> &entries, const std::string &method,
-               const std::string &what, const char *grid, const char *perLayer,
-               bool floatStream) {
+               const std::string &what, const char *grid,
+               const std::string &perLayer, bool floatStream = false) {
   for (unsigned bits : {4u, 3u, 2u}) {
     std::string width = std::to_string(bits);
     entries.push_back({{"w" + width + "a16-" + method,
@@ -109,20 +120,20 @@ std::vector<RecipeEntry> makeTable() {
        "minmax",
        8},
   };
-  addWidths(entries, "gptq", "GPTQ with act order", "gptq", "qmodel-gptq",
-            /*floatStream=*/false);
+  addWidths(entries, "gptq", "GPTQ with act order and searched ranges", "gptq",
+            "qmodel-gptq{ranges=searched}");
   addWidths(entries, "gptaq",
-            "GPTAQ with act order: GPTQ that compensates for the error of the "
-            "layer's inputs too",
-            "gptq", "qmodel-gptq{gptaq=true}", /*floatStream=*/true);
-  // Rounding inside, so that the next layer is searched with inputs that came
-  // through quantized predecessors.
-  addWidths(entries, "awq", "AWQ, half-even", "minmax",
-            "qmodel-awq,qmodel-fold-channel-scales,qmodel-quantize-rtn",
-            /*floatStream=*/false);
-  addWidths(entries, "awq-gptq", "AWQ, then GPTQ with act order", "gptq",
-            "qmodel-awq,qmodel-fold-channel-scales,qmodel-gptq",
-            /*floatStream=*/false);
+            "GPTAQ with act order and searched ranges: GPTQ that compensates "
+            "for the error of the layer's inputs too",
+            "gptq", "qmodel-gptq{ranges=searched gptaq=true gptaq-factor=0.5}",
+            /*floatStream=*/true);
+  addWidths(entries, "awq", "AWQ with clips, half-even", "minmax",
+            perInput("qmodel-awq{clip=true},qmodel-fold-channel-scales,"
+                     "qmodel-quantize-rtn"));
+  addWidths(entries, "awq-gptq",
+            "AWQ, then GPTQ with act order and searched ranges", "gptq",
+            perInput("qmodel-awq,qmodel-fold-channel-scales,"
+                     "qmodel-gptq{ranges=searched}"));
   entries.push_back({{"w8a8-smooth",
                       "w8a8 with outliers moved from the inputs of norms' "
                       "readers into their weights, by SmoothQuant",
@@ -133,6 +144,21 @@ std::vector<RecipeEntry> makeTable() {
                      "narrow",
                      8,
                      "qmodel-smooth-outliers,qmodel-fold-channel-scales"});
+  entries.push_back(
+      {{"w8a8-static",
+        "w8a8 with one scale for all tokens of an input, from "
+        "calibration, and an alpha of SmoothQuant for every input",
+        /*needsData=*/true},
+       8,
+       0,
+       true,
+       "narrow",
+       8,
+       "qmodel-smooth-outliers{alpha=auto},"
+       "qmodel-fold-channel-scales,qmodel-quantize-rtn,"
+       "qmodel-quantize-inputs",
+       /*floatStream=*/false,
+       /*inputStatic=*/true});
   entries.push_back({{"w16a16-24",
                       "two of every four weights, by SparseGPT; nothing "
                       "quantized",
@@ -209,26 +235,34 @@ nibble::Expected<std::string> selection(const Recipe &recipe, bool isNested) {
 nibble::Expected<std::string> layerStage(const RecipeEntry &entry,
                                          const Recipe &recipe) {
   if (!entry.info.needsData) {
-    if (recipe.data.empty() && recipe.samples == 0)
+    if (recipe.data.empty() && recipe.samples == 0 && recipe.statistics.empty())
       return std::string();
-    return Status::error("expects no --data and --samples for the recipe '" +
+    return Status::error("expects no --data, --samples and --statistics for "
+                         "the recipe '" +
                          recipe.name + "', which needs no calibration");
   }
-  if (recipe.data.empty())
+  if (recipe.data.empty() && recipe.statistics.empty())
     return Status::error("expects calibration data for the recipe '" +
                          recipe.name +
                          "'; give token ids [sequences, tokens] with "
                          "--data=FILE.npy");
-  std::string data = quoted(recipe.data);
-  if (data.empty())
-    return Status::error("expects a file name without one of the two kinds of "
-                         "quotes, got '" +
-                         recipe.data + "'");
-  std::string stage = ",nibble-for-each-layer{data=" + data;
+  std::string stage = ",nibble-for-each-layer{";
+  for (const auto &[option, path] :
+       {std::pair{"data=", recipe.data},
+        std::pair{"statistics=", recipe.statistics}}) {
+    if (path.empty())
+      continue;
+    std::string value = quoted(path);
+    if (value.empty())
+      return Status::error("expects a file name without one of the two kinds "
+                           "of quotes, got '" +
+                           path + "'");
+    stage += option + value + " ";
+  }
   if (recipe.samples != 0)
-    stage += " samples=" + std::to_string(recipe.samples);
+    stage += "samples=" + std::to_string(recipe.samples) + " ";
   if (entry.floatStream)
-    stage += " float-stream=true";
+    stage += "float-stream=true ";
   std::string passes = entry.perLayer;
   if (entry.bits == 0) {
     nibble::Expected<std::string> chosen = selection(recipe, /*isNested=*/true);
@@ -237,7 +271,7 @@ nibble::Expected<std::string> layerStage(const RecipeEntry &entry,
     if (!chosen->empty())
       passes += "{" + chosen->substr(1) + "}";
   }
-  return stage + " pipeline='" + passes + "'}";
+  return stage + "pipeline='" + passes + "'}";
 }
 
 } // namespace
@@ -278,6 +312,8 @@ nibble::Expected<std::string> nibble::recipePipeline(const Recipe &recipe) {
       stages += " scales=" + recipe.scales;
     if (entry->inputBits != 0)
       stages += llvm::formatv(" input-bits={0}", entry->inputBits);
+    if (entry->inputStatic)
+      stages += " input-static=true";
     Expected<std::string> chosen = selection(recipe, /*isNested=*/false);
     if (!chosen)
       return chosen.status();
@@ -286,7 +322,7 @@ nibble::Expected<std::string> nibble::recipePipeline(const Recipe &recipe) {
     if (!layers)
       return layers.status();
     stages += *layers + ",qmodel-quantize-rtn";
-    if (entry->inputBits != 0)
+    if (entry->inputBits != 0 && !entry->inputStatic)
       stages += ",qmodel-quantize-inputs";
   } else if (recipe.headBits || recipe.embeddingBits || recipe.groupSize >= 0 ||
              recipe.scales != "f32") {
@@ -301,12 +337,42 @@ nibble::Expected<std::string> nibble::recipePipeline(const Recipe &recipe) {
       return layers.status();
     stages += *layers;
   } else if (!recipe.include.empty() || !recipe.exclude.empty() ||
-             !recipe.data.empty()) {
+             !recipe.data.empty() || !recipe.statistics.empty()) {
     return Status::error(
-        "expects a recipe that changes weights with --include, --exclude or "
-        "--data, got 'float32'; add --recipe=w4a16-rtn, for instance");
+        "expects a recipe that changes weights with --include, --exclude, "
+        "--data or --statistics, got 'float32'; add --recipe=w4a16-rtn, for "
+        "instance");
   }
   return "builtin.module(" + stages + ",nibble-lower)";
+}
+
+nibble::Expected<std::string>
+nibble::calibrationPipeline(const CalibrationRecipe &recipe) {
+  llvm::StringRef folder = llvm::sys::path::parent_path(recipe.statistics);
+  std::string options;
+  for (const auto &[option, text] :
+       {std::pair{" data=", recipe.data},
+        std::pair{" statistics=", recipe.statistics},
+        std::pair{" spill=", folder.empty() ? "." : folder.str()},
+        std::pair{" include=", recipe.include},
+        std::pair{" exclude=", recipe.exclude}}) {
+    std::string value = quoted(text);
+    if (value.empty())
+      return Status::error(std::string("expects a value of") + option +
+                           " without one of the two kinds of quotes, got '" +
+                           text + "'");
+    if (!text.empty())
+      options += option + value;
+  }
+  if (recipe.samples != 0)
+    options += " samples=" + std::to_string(recipe.samples);
+  if (!recipe.kinds.empty())
+    options += llvm::formatv(" kinds={0} precision={1} row-stride={2}",
+                             llvm::join(recipe.kinds, ","), recipe.precision,
+                             recipe.rowStride);
+  std::string passes = recipe.passes.empty() ? "" : "," + recipe.passes;
+  return "builtin.module(nibble-frontend" + passes + ",qmodel-calibrate{" +
+         options.substr(1) + "})";
 }
 
 void nibble::buildLowerPipeline(OpPassManager &manager) {

@@ -21,16 +21,10 @@
 
 namespace nibble {
 
-/// The values of one block on the grid of `scheme`, in place. `isShort`: a last
-/// block that counts as padded with zeros.
+/// Values on the grid of `scheme` for this range, in place.
 template <typename T>
-void fakeQuantizeBlock(std::span<T> values, const BlockScheme &scheme,
-                       bool isShort) {
-  BlockExtremes range = BlockExtremes::of(values[0]);
-  for (T value : values.subspan(1))
-    range.include(value);
-  if (isShort)
-    range.include(0);
+void fakeQuantizeTo(const BlockExtremes &range, std::span<T> values,
+                    const BlockScheme &scheme) {
   double exact = scaleOf(scheme.codes, range);
   if (std::is_same_v<T, float> || scheme.scales != ElementType::float32())
     exact = roundScale(exact, scheme.scales);
@@ -43,6 +37,19 @@ void fakeQuantizeBlock(std::span<T> values, const BlockScheme &scheme,
     T steps = std::clamp(value / scale, low, high);
     value = scale * (away ? std::round(steps) : std::rint(steps));
   }
+}
+
+/// The values of one block on its grid, in place. `isShort`: a last block that
+/// counts as padded with zeros.
+template <typename T>
+void fakeQuantizeBlock(std::span<T> values, const BlockScheme &scheme,
+                       bool isShort) {
+  BlockExtremes range = BlockExtremes::of(values[0]);
+  for (T value : values.subspan(1))
+    range.include(value);
+  if (isShort)
+    range.include(0);
+  fakeQuantizeTo(range, values, scheme);
 }
 
 /// Every group of a row.

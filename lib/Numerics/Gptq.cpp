@@ -188,7 +188,7 @@ template <typename T> Expected<GptqResult> GptqSolver<T>::run() {
 
   Sweep sweep(*factor, rows, makeSpans());
   bool byPosition = !staticGrids();
-  SweepGrids<T> grids(sweep, *factor, scheme, byPosition);
+  SweepGrids<T> grids(sweep, *factor, scheme, byPosition, options.ranges);
   if (options.cross)
     if (Status status = addPull(sweep, *factor); !status.isOk())
       return status;

@@ -15,6 +15,7 @@
 
 #include "Parallel.h"
 
+#include <algorithm>
 #include <cblas.h>
 #include <cmath>
 #include <limits>
@@ -24,10 +25,17 @@
 
 using namespace nibble;
 
-/// Edge of the tiles that tasks write. Large enough that a product on one tile
-/// runs at nearly the full rate, small enough that a 4096 x 4096 result keeps
-/// dozens of threads busy.
+/// Edge of the tiles that tasks write when a matrix is factored.
 static constexpr int64_t tileEdge = 256;
+
+/// Edge of the tiles of a sum of products with `columns` columns. BLAS copies
+/// both operands of a tile, whose rows are far apart in memory, and only what
+/// it does with the copies grows with the square of the edge: with 14336
+/// columns, tiles of 256 reach half of the rate of those of 1024. Still the
+/// triangle of a matrix of 1024 columns or more is ten tiles or more.
+static int64_t productEdge(int64_t columns) {
+  return std::clamp<int64_t>((columns / 4 + 127) / 128 * 128, tileEdge, 2048);
+}
 
 static void useOneBlasThread() {
   static std::once_flag once;
@@ -74,37 +82,59 @@ void nibble::solveUpper(Side side, MatrixView<T> upper, Transpose transpose,
     call(cblas_dtrsm);
 }
 
+/// c += x^T x, the upper triangle, on the calling thread.
+template <typename T>
+static void addTriangle(MatrixView<T> x, MatrixView<T> c) {
+  useOneBlasThread();
+  auto call = [&](auto syrk) {
+    syrk(CblasRowMajor, CblasUpper, CblasTrans, c.rows, x.rows, 1, x.data,
+         x.stride, 1, c.data, c.stride);
+  };
+  if constexpr (std::is_same_v<T, float>)
+    call(cblas_ssyrk);
+  else
+    call(cblas_dsyrk);
+}
+
 /// Calls `body(row, column, height, width)` for the tiles of [rows, columns];
-/// with `upperOnly`, for those that reach the diagonal or lie above it.
+/// with `upperOnly`, for those that reach the diagonal or lie above it. Tiles
+/// on the diagonal come last: if they are less work, threads end together.
 template <typename Body>
 static void forEachBlock(ThreadPool *pool, int64_t rows, int64_t columns,
-                         bool upperOnly, Body &&body) {
-  std::vector<std::pair<int64_t, int64_t>> tiles;
-  for (int64_t row = 0; row < rows; row += tileEdge)
-    for (int64_t column = upperOnly ? row : 0; column < columns;
-         column += tileEdge)
-      tiles.emplace_back(row, column);
+                         int64_t edge, bool upperOnly, Body &&body) {
+  std::vector<std::pair<int64_t, int64_t>> tiles, diagonal;
+  for (int64_t row = 0; row < rows; row += edge)
+    for (int64_t column = upperOnly ? row : 0; column < columns; column += edge)
+      (row == column ? diagonal : tiles).emplace_back(row, column);
+  tiles.insert(tiles.end(), diagonal.begin(), diagonal.end());
   forEachIndex(pool, tiles.size(), [&](int64_t index) {
     auto [row, column] = tiles[index];
-    body(row, column, std::min(tileEdge, rows - row),
-         std::min(tileEdge, columns - column));
+    body(row, column, std::min(edge, rows - row),
+         std::min(edge, columns - column));
   });
 }
 
 template <typename T>
 void nibble::addGram(MatrixView<T> x, MatrixView<T> sum, ThreadPool *pool) {
-  forEachBlock(pool, sum.rows, sum.columns, /*upperOnly=*/true,
+  forEachBlock(pool, sum.rows, sum.columns, productEdge(sum.columns),
+               /*upperOnly=*/true,
                [&](int64_t row, int64_t column, int64_t height, int64_t width) {
-                 multiply<T>(1, x.block(0, row, x.rows, height), Transpose::Yes,
-                             x.block(0, column, x.rows, width), Transpose::No,
-                             1, sum.block(row, column, height, width));
+                 MatrixView<T> left = x.block(0, row, x.rows, height);
+                 MatrixView<T> tile = sum.block(row, column, height, width);
+                 if (row == column)
+                   addTriangle(left, tile);
+                 else
+                   multiply<T>(1, left, Transpose::Yes,
+                               x.block(0, column, x.rows, width), Transpose::No,
+                               1, tile);
                });
 }
 
 template <typename T>
 void nibble::addProduct(MatrixView<T> x, MatrixView<T> y, MatrixView<T> sum,
                         ThreadPool *pool) {
-  forEachBlock(pool, sum.rows, sum.columns, /*upperOnly=*/false,
+  forEachBlock(pool, sum.rows, sum.columns, productEdge(sum.columns),
+               /*upperOnly=*/false,
                [&](int64_t row, int64_t column, int64_t height, int64_t width) {
                  multiply<T>(1, x.block(0, row, x.rows, height), Transpose::Yes,
                              y.block(0, column, y.rows, width), Transpose::No,
@@ -113,14 +143,28 @@ void nibble::addProduct(MatrixView<T> x, MatrixView<T> y, MatrixView<T> sum,
 }
 
 template <typename T>
-void nibble::mirrorUpper(MatrixView<T> a, ThreadPool *pool) {
-  forEachBlock(pool, a.rows, a.columns, /*upperOnly=*/true,
-               [&](int64_t row, int64_t column, int64_t height, int64_t width) {
-                 for (int64_t i = row; i < row + height; ++i)
-                   for (int64_t j = std::max(column, i + 1); j < column + width;
-                        ++j)
-                     a.at(j, i) = a.at(i, j);
-               });
+void nibble::mirrorUpper(T factor, MatrixView<T> a, ThreadPool *pool) {
+  // Through a copy that stays in the nearest cache: rows that are a power of
+  // two apart would drive each other out of it.
+  constexpr int64_t edge = 64;
+  forEachTile(pool, a.rows, edge, [&](int64_t row, int64_t rowEnd) {
+    T block[edge][edge + 1];
+    int64_t height = rowEnd - row;
+    for (int64_t column = row; column < a.columns; column += edge) {
+      int64_t width = std::min(edge, a.columns - column);
+      for (int64_t i = 0; i < height; ++i) {
+        T *upper = a.row(row + i) + column;
+        for (int64_t j = column == row ? i : 0; j < width; ++j)
+          block[i][j] = upper[j] *= factor;
+      }
+      for (int64_t j = 0; j < width; ++j) {
+        T *lower = a.row(column + j) + row;
+        int64_t count = std::min(height, column + j - row);
+        for (int64_t i = 0; i < count; ++i)
+          lower[i] = block[i][j];
+      }
+    }
+  });
 }
 
 /// factorUpper on one thread, by halves. `diagonal` holds the original diagonal
@@ -236,7 +280,7 @@ std::string nibble::blasKernel() { return openblas_get_corename(); }
                                    ThreadPool *);                              \
   template void nibble::addProduct<T>(MatrixView<T>, MatrixView<T>,            \
                                       MatrixView<T>, ThreadPool *);            \
-  template void nibble::mirrorUpper<T>(MatrixView<T>, ThreadPool *);           \
+  template void nibble::mirrorUpper<T>(T, MatrixView<T>, ThreadPool *);        \
   template std::optional<int64_t> nibble::factorUpper<T>(MatrixView<T>,        \
                                                          ThreadPool *);        \
   template double nibble::quadraticLoss<T>(MatrixView<T>, MatrixView<T>,       \

@@ -147,13 +147,15 @@ Expected<ScaleSearch> nibble::searchScales(std::span<const Tensor> weights,
           checkShape(meanAbsolute, {weights[0].shape()[1]}, "mean inputs");
       !status.isOk())
     return status;
+  Tensor inputMean = meanOfTied(meanAbsolute, options.ties);
+  *weightMean = meanOfTied(*weightMean, options.ties);
 
   ScaleSearch result;
   result.loss = std::numeric_limits<double>::infinity();
   for (int64_t k = 0; k < options.ratios; ++k) {
     double ratio = static_cast<double>(k) / static_cast<double>(options.ratios);
     Expected<Tensor> scales =
-        candidateScales(meanAbsolute, &*weightMean, options.form, ratio);
+        candidateScales(inputMean, &*weightMean, options.form, ratio);
     if (!scales)
       return scales.status();
     std::vector<Tensor> replacements;

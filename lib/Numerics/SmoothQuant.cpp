@@ -12,8 +12,6 @@
 #include "Rows.h"
 #include "SweepGrids.h"
 
-#include "nibble/Numerics/LinearAlgebra.h"
-
 #include <limits>
 
 using namespace nibble;
@@ -64,44 +62,72 @@ Expected<Tensor> nibble::smoothingScales(const Tensor &inputMax,
   return result;
 }
 
+/// Whether one scale serves all tokens.
+static bool isStatic(const BlockScheme &inputs) {
+  return inputs.rows == 0 && inputs.group == 0;
+}
+
 namespace {
 
 /// The outputs of some weights on some inputs, float and quantized.
-class SmoothedError {
+template <typename T> class SmoothedError {
 public:
   SmoothedError(std::span<const Tensor> weights, const Tensor &samples,
-                const AlphaSearchOptions &options, ThreadPool *pool)
-      : weights(weights), options(options), pool(pool),
+                const Tensor &inputMax, const AlphaSearchOptions &options,
+                ThreadPool *pool)
+      : weights(weights), inputMax(inputMax), options(options), pool(pool),
         inputs(samples.shape()[0], samples.shape()[1]) {
     for (int64_t token = 0; token < inputs.view().rows; ++token)
-      loadRow<float>(samples, token, rowOf(inputs, token));
+      loadRow<T>(samples, token, rowOf(inputs, token));
   }
 
   /// Mean squared error with inputs divided, weights multiplied by `scales`.
   double operator()(std::span<const double> scales) const;
 
 private:
-  static std::span<float> rowOf(const Matrix<float> &matrix, int64_t row) {
+  static std::span<T> rowOf(const Matrix<T> &matrix, int64_t row) {
     return {matrix.view().row(row), static_cast<size_t>(matrix.view().columns)};
   }
 
+  void quantizeAlike(std::span<T> values, std::span<const double> scales) const;
+
   std::span<const Tensor> weights;
+  const Tensor &inputMax;
   const AlphaSearchOptions &options;
   ThreadPool *pool;
-  Matrix<float> inputs;
+  Matrix<T> inputs;
 };
 
 } // namespace
 
-double SmoothedError::operator()(std::span<const double> scales) const {
+/// All tokens with one scale. Samples are few of the tokens: a symmetric grid
+/// has to reach the largest input of all, which is known.
+template <typename T>
+void SmoothedError<T>::quantizeAlike(std::span<T> values,
+                                     std::span<const double> scales) const {
+  BlockExtremes range = BlockExtremes::of(values[0]);
+  for (T value : values)
+    range.include(value);
+  if (options.inputs.codes.symmetric)
+    for (size_t j = 0; j < scales.size(); ++j)
+      range.include(inputMax.numberAt(j) / scales[j]);
+  fakeQuantizeTo(range, values, options.inputs);
+}
+
+template <typename T>
+double SmoothedError<T>::operator()(std::span<const double> scales) const {
   int64_t tokens = inputs.view().rows, width = inputs.view().columns;
-  Matrix<float> quantized(tokens, width);
+  Matrix<T> quantized(tokens, width);
   forEachIndex(pool, tokens, [&](int64_t token) {
-    std::span<float> row = rowOf(quantized, token);
+    std::span<T> row = rowOf(quantized, token);
     for (int64_t j = 0; j < width; ++j)
-      row[j] = static_cast<float>(inputs.view().at(token, j) / scales[j]);
-    fakeQuantizeRow(row, options.inputs);
+      row[j] = static_cast<T>(inputs.view().at(token, j) / scales[j]);
+    if (!isStatic(options.inputs))
+      fakeQuantizeRow(row, options.inputs);
   });
+  if (isStatic(options.inputs))
+    quantizeAlike(
+        {quantized.view().row(0), static_cast<size_t>(tokens * width)}, scales);
   constexpr int64_t taskRows = 64;
   double total = 0;
   int64_t count = 0;
@@ -109,23 +135,23 @@ double SmoothedError::operator()(std::span<const double> scales) const {
     int64_t rows = weight.shape()[0];
     std::vector<double> sums((rows + taskRows - 1) / taskRows);
     forEachTile(pool, rows, taskRows, [&](int64_t begin, int64_t end) {
-      Matrix<float> original(end - begin, width), smoothed(end - begin, width);
-      Matrix<float> outputs(tokens, end - begin);
+      Matrix<T> original(end - begin, width), smoothed(end - begin, width);
+      Matrix<T> outputs(tokens, end - begin);
       for (int64_t row = begin; row < end; ++row) {
-        std::span<float> from = rowOf(original, row - begin);
-        std::span<float> into = rowOf(smoothed, row - begin);
-        loadRow<float>(weight, row, from);
+        std::span<T> from = rowOf(original, row - begin);
+        std::span<T> into = rowOf(smoothed, row - begin);
+        loadRow<T>(weight, row, from);
         for (int64_t j = 0; j < width; ++j)
-          into[j] = static_cast<float>(from[j] * scales[j]);
+          into[j] = static_cast<T>(from[j] * scales[j]);
         fakeQuantizeRow(into, options.weights);
       }
-      multiply<float>(1, inputs.view(), Transpose::No, original.view(),
-                      Transpose::Yes, 0, outputs.view());
-      multiply<float>(-1, quantized.view(), Transpose::No, smoothed.view(),
-                      Transpose::Yes, 1, outputs.view());
+      multiply<T>(1, inputs.view(), Transpose::No, original.view(),
+                  Transpose::Yes, 0, outputs.view());
+      multiply<T>(-1, quantized.view(), Transpose::No, smoothed.view(),
+                  Transpose::Yes, 1, outputs.view());
       double &sum = sums[begin / taskRows];
       for (int64_t token = 0; token < tokens; ++token)
-        for (float error : rowOf(outputs, token))
+        for (T error : rowOf(outputs, token))
           sum += static_cast<double>(error) * error;
     });
     for (double sum : sums)
@@ -135,30 +161,21 @@ double SmoothedError::operator()(std::span<const double> scales) const {
   return count == 0 ? 0 : total / static_cast<double>(count);
 }
 
-Expected<AlphaSearch> nibble::searchAlpha(std::span<const Tensor> weights,
-                                          const Tensor &samples,
-                                          const Tensor &inputMax,
-                                          const AlphaSearchOptions &options,
-                                          ThreadPool *pool) {
-  if (options.candidates.empty())
-    return Status::error("expects one alpha or more to try, got none");
-  for (const BlockScheme *scheme : {&options.weights, &options.inputs})
-    if (Status status = checkSweepScheme(*scheme); !status.isOk())
-      return status;
-  Expected<Tensor> weightMax = channelAbsoluteMax(weights);
-  if (!weightMax)
-    return weightMax.status();
-  if (Status status = checkSamples(samples, weights[0].shape()[1]);
-      !status.isOk())
-    return status;
-
-  SmoothedError error(weights, samples, options, pool);
+/// searchAlpha, of checked arguments.
+template <typename T>
+static Expected<AlphaSearch>
+search(std::span<const Tensor> weights, const Tensor &samples,
+       const Tensor &inputMax, const Tensor &weightMax,
+       const AlphaSearchOptions &options, ThreadPool *pool) {
+  SmoothedError<T> error(weights, samples, inputMax, options, pool);
   AlphaSearch result;
   result.unsmoothedLoss =
       error(std::vector<double>(weights[0].shape()[1], 1.0));
   result.loss = std::numeric_limits<double>::infinity();
   for (double alpha : options.candidates) {
-    Expected<Tensor> scales = smoothingScales(inputMax, *weightMax, alpha);
+    Expected<Tensor> scales =
+        smoothingScales(maxOfTied(inputMax, options.ties),
+                        maxOfTied(weightMax, options.ties), alpha);
     if (!scales)
       return scales.status();
     double loss = error(scales->as<double>());
@@ -170,4 +187,33 @@ Expected<AlphaSearch> nibble::searchAlpha(std::span<const Tensor> weights,
     }
   }
   return result;
+}
+
+Expected<AlphaSearch> nibble::searchAlpha(std::span<const Tensor> weights,
+                                          const Tensor &samples,
+                                          const Tensor &inputMax,
+                                          const AlphaSearchOptions &options,
+                                          ThreadPool *pool) {
+  if (options.candidates.empty())
+    return Status::error("expects one alpha or more to try, got none");
+  BlockScheme inputs = options.inputs;
+  if (isStatic(inputs))
+    inputs.rows = 1;
+  for (const BlockScheme &scheme : {options.weights, inputs})
+    if (Status status = checkSweepScheme(scheme); !status.isOk())
+      return status;
+  Expected<Tensor> weightMax = channelAbsoluteMax(weights);
+  if (!weightMax)
+    return weightMax.status();
+  if (Status status = checkSamples(samples, weights[0].shape()[1]);
+      !status.isOk())
+    return status;
+  if (Status status =
+          checkShape(inputMax, {weights[0].shape()[1]}, "largest inputs");
+      !status.isOk())
+    return status;
+  if (options.precision == Precision::Float64)
+    return search<double>(weights, samples, inputMax, *weightMax, options,
+                          pool);
+  return search<float>(weights, samples, inputMax, *weightMax, options, pool);
 }

@@ -11,6 +11,7 @@
 #include "Parallel.h"
 #include "Rows.h"
 
+#include <limits>
 #include <type_traits>
 
 using namespace nibble;
@@ -31,8 +32,9 @@ Status nibble::checkSweepScheme(const BlockScheme &scheme) {
 template <typename T>
 SweepGrids<T>::SweepGrids(ErrorFeedback<T> &sweep,
                           const HessianFactor<T> &factor,
-                          const BlockScheme &scheme, bool byPosition)
-    : sweep(sweep), factor(factor), scheme(scheme),
+                          const BlockScheme &scheme, bool byPosition,
+                          GroupRanges ranges)
+    : sweep(sweep), factor(factor), scheme(scheme), ranges(ranges),
       size(blockExtent(scheme.group, sweep.width)),
       count(blocksIn(sweep.width, size)) {
   sweep.codes = Tiled<uint8_t>(sweep.rows, sweep.width, sweep.tileRows);
@@ -53,17 +55,57 @@ SweepGrids<T>::SweepGrids(ErrorFeedback<T> &sweep,
 }
 
 template <typename T>
-void SweepGrids<T>::set(int64_t row, int64_t group, BlockExtremes range,
-                        int64_t members) {
-  if (members < size)
-    range.include(0); // as if padded
+BlockParameters SweepGrids<T>::parametersFor(const BlockExtremes &range) const {
   double scale = scaleOf(scheme.codes, range);
   // Scales in float32 are rounded for storage only, as in quantizeToNearest.
   if (std::is_same_v<T, float> || scheme.scales != ElementType::float32())
     scale = roundScale(scale, scheme.scales);
-  sweep.scales.at(row, group) = static_cast<T>(scale);
-  sweep.zeros.at(row, group) =
-      static_cast<T>(zeroOf(scheme.codes, range, scale));
+  return {scale, zeroOf(scheme.codes, range, scale)};
+}
+
+template <typename T>
+BlockExtremes SweepGrids<T>::searched(const BlockExtremes &range,
+                                      std::span<const T> values) const {
+  constexpr int steps = 100, tried = 80;
+  constexpr double exponent = 2.4;
+  BlockExtremes best = range;
+  double least = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < tried; ++i) {
+    double part = 1 - static_cast<double>(i) / steps;
+    BlockExtremes shrunk{part * range.lo, part * range.hi,
+                         part * range.extreme};
+    auto [scale, zero] = parametersFor(shrunk);
+    if (scale == 0)
+      continue;
+    double low = static_cast<double>(scheme.codes.codeMin()) - zero;
+    double high = static_cast<double>(scheme.codes.codeMax()) - zero;
+    double error = 0;
+    for (T value : values) {
+      double code = value / scale;
+      code = sweep.halfAway ? std::round(code) : std::rint(code);
+      error += std::pow(std::abs(scale * std::clamp(code, low, high) - value),
+                        exponent);
+      if (error >= least)
+        break;
+    }
+    if (error < least) {
+      least = error;
+      best = shrunk;
+    }
+  }
+  return best;
+}
+
+template <typename T>
+void SweepGrids<T>::set(int64_t row, int64_t group, BlockExtremes range,
+                        std::span<const T> values) {
+  if (static_cast<int64_t>(values.size()) < size)
+    range.include(0); // as if padded
+  if (ranges == GroupRanges::Searched)
+    range = searched(range, values);
+  BlockParameters parameters = parametersFor(range);
+  sweep.scales.at(row, group) = static_cast<T>(parameters.scale);
+  sweep.zeros.at(row, group) = static_cast<T>(parameters.zero);
 }
 
 template <typename T>
@@ -75,7 +117,7 @@ void SweepGrids<T>::setRow(int64_t row, std::span<const T> original,
     BlockExtremes range = BlockExtremes::of(values[begin]);
     for (int64_t i = begin + 1; i < end; ++i)
       range.include(values[i]);
-    set(row, g, range, end - begin);
+    set(row, g, range, values.subspan(begin, end - begin));
   }
 }
 
@@ -83,14 +125,19 @@ template <typename T>
 void SweepGrids<T>::setTile(int64_t tile, int64_t group, MatrixView<T> values) {
   int64_t first = tile * sweep.tileRows;
   int64_t rows = std::min(sweep.tileRows, sweep.rows - first);
-  std::vector<BlockExtremes> ranges(rows);
+  std::vector<BlockExtremes> extremes(rows);
   for (int64_t row = 0; row < rows; ++row)
-    ranges[row] = BlockExtremes::of(values.at(0, row));
+    extremes[row] = BlockExtremes::of(values.at(0, row));
   for (int64_t position = 1; position < values.rows; ++position)
     for (int64_t row = 0; row < rows; ++row)
-      ranges[row].include(values.at(position, row));
-  for (int64_t row = 0; row < rows; ++row)
-    set(first + row, group, ranges[row], values.rows);
+      extremes[row].include(values.at(position, row));
+  std::vector<T> own(values.rows);
+  for (int64_t row = 0; row < rows; ++row) {
+    if (ranges == GroupRanges::Searched)
+      for (int64_t position = 0; position < values.rows; ++position)
+        own[position] = values.at(position, row);
+    set(first + row, group, extremes[row], own);
+  }
 }
 
 template <typename T>

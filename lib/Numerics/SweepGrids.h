@@ -15,6 +15,7 @@
 
 #include "ErrorFeedback.h"
 
+#include "nibble/Numerics/Gptq.h"
 #include "nibble/Numerics/RoundToNearest.h"
 
 namespace nibble {
@@ -29,7 +30,8 @@ template <typename T> class SweepGrids {
 public:
   /// Prepares `sweep` for quantization.
   SweepGrids(ErrorFeedback<T> &sweep, const HessianFactor<T> &factor,
-             const BlockScheme &scheme, bool byPosition);
+             const BlockScheme &scheme, bool byPosition,
+             GroupRanges ranges = GroupRanges::Full);
 
   int64_t group() const { return size; }
   int64_t groups() const { return count; }
@@ -47,11 +49,20 @@ public:
   Expected<QuantizedMatrix> take(ThreadPool *pool) const;
 
 private:
-  void set(int64_t row, int64_t group, BlockExtremes range, int64_t members);
+  /// Scale and zero point of a group with this range.
+  BlockParameters parametersFor(const BlockExtremes &range) const;
+  /// The fraction of `range` that GroupRanges::Searched is.
+  BlockExtremes searched(const BlockExtremes &range,
+                         std::span<const T> values) const;
+  /// `values` are the group's; only their number counts unless ranges are
+  /// searched.
+  void set(int64_t row, int64_t group, BlockExtremes range,
+           std::span<const T> values);
 
   ErrorFeedback<T> &sweep;
   const HessianFactor<T> &factor;
   BlockScheme scheme;
+  GroupRanges ranges;
   int64_t size, count;
 };
 

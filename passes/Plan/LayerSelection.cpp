@@ -9,6 +9,8 @@
 
 #include "Rules.h"
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
 using namespace mlir;
 using namespace nibble;
 using namespace nibble::qmodel;
@@ -30,6 +32,8 @@ LayerSelection::get(ModuleOp module, StringRef include, StringRef exclude,
   module.walk([&](EmbeddingOp embedding) {
     selection.vocabularies.insert(weightRows(embedding));
   });
+  module.walk(
+      [&](func::CallOp call) { selection.called.insert(call.getCallee()); });
   return selection;
 }
 
@@ -41,6 +45,23 @@ std::string LayerSelection::whyNot(StringRef id) const {
   return {};
 }
 
+/// Whether `value`, or what is made of it, is read by a linear.
+static bool reachesLinear(Value value, llvm::DenseSet<Operation *> &seen) {
+  return llvm::any_of(value.getUsers(), [&](Operation *user) {
+    if (isa<LinearOp, func::CallOp>(user))
+      return true;
+    return seen.insert(user).second &&
+           llvm::any_of(user->getResults(), [&](Value result) {
+             return reachesLinear(result, seen);
+           });
+  });
+}
+
 bool LayerSelection::isOutputHead(QuantizableOpInterface layer) const {
-  return isa<LinearOp>(layer) && vocabularies.contains(weightRows(layer));
+  if (!isa<LinearOp>(layer) || !vocabularies.contains(weightRows(layer)))
+    return false;
+  auto function = layer->getParentOfType<func::FuncOp>();
+  llvm::DenseSet<Operation *> seen;
+  return !(function && called.contains(function.getSymName())) &&
+         !reachesLinear(layer->getResult(0), seen);
 }

@@ -64,10 +64,6 @@ struct QuantizeGptq : nibble::impl::QuantizeGptqBase<QuantizeGptq> {
         (void)decline(layer, getArgument(),
                       "only linears have an input to compensate for");
     }
-    if (gptaq && !linears.empty() &&
-        Calibration::get(&getContext()).hasData() &&
-        failed(Calibration::get(&getContext()).keepFloatModel()))
-      return signalPassFailure();
     InputRequest request;
     request.moments.precision = options.precision;
     request.moments.cross = gptaq;
@@ -93,6 +89,12 @@ private:
                  "qmodel-gptq: expects groups to be static, fresh or stale, "
                  "got '")
              << groups << "'";
+    if (ranges != "full" && ranges != "searched")
+      return getOperation()->emitError(
+                 "qmodel-gptq: expects ranges to be full or searched, got '")
+             << ranges << "'";
+    options.ranges =
+        ranges == "searched" ? GroupRanges::Searched : GroupRanges::Full;
     FailureOr<SweepOptions> sweep = readSweepOptions(
         getOperation(), getArgument(), precision, block, damping, dampingLimit);
     if (failed(sweep))

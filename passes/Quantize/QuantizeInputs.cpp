@@ -52,6 +52,7 @@ struct QuantizeInputs : nibble::impl::QuantizeInputsBase<QuantizeInputs> {
 
   void runOnOperation() override {
     cache.clear();
+    CalibratedPass scope(getOperation());
     SmallVector<std::pair<LinearOp, SchemeAttr>> planned;
     getOperation().walk([&](LinearOp linear) {
       auto plan = dyn_cast_or_null<PlanAttr>(linear.getPlanAttr());
@@ -83,7 +84,8 @@ private:
              << linear.getId() << "': expects group 0 for a static scheme, got "
              << scheme.getGroup();
     Attribute given = linear->getAttr(statisticsAttrName);
-    if (given ? hasRange(given) : Calibration::get(&getContext()).hasData())
+    if (given ? hasRange(given)
+              : Calibration::get(&getContext()).canAnswer(linear))
       return success();
     return linear.emitOpError("cannot quantize the input of '")
            << linear.getId()
@@ -149,7 +151,8 @@ private:
             .inputOf(linear, linear.getXMutable(), request);
     if (failed(found))
       return failure();
-    auto block = BlockExtremes::between(found->minimum, found->maximum);
+    auto block =
+        BlockExtremes::between(found->moments.minimum, found->moments.maximum);
     BlockScheme plain = blockScheme(scheme);
     double scale = roundScale(scaleOf(plain.codes, block), plain.scales);
     if (!std::isfinite(scale) || block.lo > block.hi)

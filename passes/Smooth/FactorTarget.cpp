@@ -129,10 +129,15 @@ std::optional<Factors> throughSplit(const Factors &factors, onnx::NodeOp split,
   return operand;
 }
 
+/// Two factors of a search that have to be equal.
+using Tie = std::pair<double, double>;
+
 /// Factors of v: those of [batch, heads, seq, dv] for [batch, kv_heads, total,
-/// dv], if the query heads of a group agree and no position differs.
+/// dv], if the query heads of a group agree and no position differs. Where they
+/// do not agree, `ties`, if not null, says which would have to.
 std::optional<Factors> throughAttention(const Factors &factors,
-                                        AttentionOp attention) {
+                                        AttentionOp attention,
+                                        std::vector<Tie> *ties) {
   int64_t heads = shapeOf(attention.getQ())[1];
   int64_t kvHeads = shapeOf(attention.getV())[1];
   if (factors.shape[0] != 1 || factors.shape[2] != 1)
@@ -146,16 +151,22 @@ std::optional<Factors> throughAttention(const Factors &factors,
       double factor = factors.values[head * width + i];
       if (head % (heads / kvHeads) == 0)
         result.values.push_back(factor);
-      else if (result.values[head / (heads / kvHeads) * width + i] != factor)
-        return std::nullopt;
+      else if (double own = result.values[head / (heads / kvHeads) * width + i];
+               own != factor) {
+        if (!ties)
+          return std::nullopt;
+        ties->push_back({own, factor});
+      }
     }
   return result;
 }
 
-/// One search: `why` of the last refusal.
+/// One search: `why` of the last refusal. With `ties`, factors that would have
+/// to be equal count as such, and are added to it.
 class Search {
 public:
-  explicit Search(std::string &why) : why(why) {}
+  explicit Search(std::string &why, std::vector<Tie> *ties = nullptr)
+      : why(why), ties(ties) {}
 
   FailureOr<FactorTarget> at(Value value, const Factors &factors) {
     Operation *op = value.getDefiningOp();
@@ -174,7 +185,7 @@ public:
       for (OpOperand *operand : scalable.getFactorOperands(positive)) {
         std::optional<Factors> before = factors;
         if (auto attention = dyn_cast<AttentionOp>(op))
-          before = throughAttention(factors, attention);
+          before = throughAttention(factors, attention, ties);
         if (!before)
           return refuse(
               "query heads that share a value head need equal factors");
@@ -227,21 +238,49 @@ private:
     if (firstVarying(factors) < channels)
       return refuse("factors do not belong to the channels of " +
                     op->getName().getStringRef());
+    SmallVector<OpOperand *> scaled;
     for (OpOperand *constant : constants) {
-      auto type = cast<RankedTensorType>(constant->get().getType());
-      if (!constant->get().getDefiningOp<LoadOp>() ||
-          !isa<FloatType>(type.getElementType()))
+      Operation *made = constant->get().getDefiningOp();
+      if (auto dequantize = dyn_cast_or_null<DequantizeOp>(made)) {
+        if (failed(checkScales(op, dequantize)))
+          return failure();
+        scaled.push_back(&dequantize.getScalesMutable());
+      } else if (isa_and_nonnull<LoadOp>(made)) {
+        scaled.push_back(constant);
+      } else {
         return refuse("the constants of " + op->getName().getStringRef() +
-                      " are computed or quantized");
+                      " are computed");
+      }
     }
-    Value first = constants.front()->get();
+    int64_t rows = shapeOf(constants.front()->get())[0];
     return FactorTarget{
-        llvm::to_vector(constants),
-        expand(factors, channels,
-               SmallVector<int64_t>(channels + 1, shapeOf(first)[0]))};
+        scaled,
+        expand(factors, channels, SmallVector<int64_t>(channels + 1, rows))};
+  }
+
+  /// Whether rows of a quantized constant take factors as rows of its scales do
+  /// and nothing is rounded twice for it.
+  LogicalResult checkScales(Operation *op, DequantizeOp dequantize) {
+    auto refuseBecause = [&](StringRef reason) {
+      return refuse("the constants of " + op->getName().getStringRef() +
+                    " are quantized, and " + reason);
+    };
+    auto scales = cast<RankedTensorType>(dequantize.getScales().getType());
+    if (!dequantize->hasOneUse())
+      return refuseBecause("others read them too");
+    if (!dequantize.getScales().getDefiningOp<LoadOp>())
+      return refuseBecause("so are their scales");
+    if (dequantize.getRows() != 1 ||
+        scales.getDimSize(0) != shapeOf(dequantize.getResult())[0])
+      return refuseBecause("their rows share scales");
+    if (!scales.getElementType().isF32())
+      return refuseBecause(
+          "their scales, which have 16 bits, would be rounded");
+    return success();
   }
 
   std::string &why;
+  std::vector<Tie> *ties;
 };
 
 } // namespace
@@ -257,6 +296,25 @@ FailureOr<FactorTarget> nibble::findTarget(Value value, const Factors &factors,
                                            std::string &why) {
   why.clear();
   return Search(why).at(value, factors);
+}
+
+FailureOr<FactorTarget> nibble::findTargetOfAny(Value value, ChannelTies &ties,
+                                                std::string &why) {
+  why.clear();
+  ties.clear();
+  // Factors that all differ, the numbers of the channels from 1.
+  std::vector<double> numbers(shapeOf(value).back());
+  std::iota(numbers.begin(), numbers.end(), 1);
+  std::vector<Tie> found;
+  FailureOr<FactorTarget> target =
+      Search(why, &found).at(value, channelFactors(value, std::move(numbers)));
+  if (failed(target) || found.empty())
+    return target;
+  ties.resize(shapeOf(value).back());
+  std::iota(ties.begin(), ties.end(), 0);
+  for (auto [first, other] : found)
+    ties[static_cast<int64_t>(other) - 1] = static_cast<int64_t>(first) - 1;
+  return target;
 }
 
 FailureOr<Tensor> nibble::scaledWeight(LoadOp load, int64_t axis,

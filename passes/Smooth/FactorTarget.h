@@ -16,6 +16,7 @@
 #ifndef NIBBLE_PASSES_SMOOTH_FACTORTARGET_H
 #define NIBBLE_PASSES_SMOOTH_FACTORTARGET_H
 
+#include "nibble/Numerics/ChannelTies.h"
 #include "nibble/dialects/QModel/QModel.h"
 
 namespace nibble {
@@ -30,8 +31,8 @@ struct Factors {
 /// One factor per channel, the last dimension of `value`.
 Factors channelFactors(mlir::Value value, std::vector<double> factors);
 
-/// Constants of one op; their rows times `rowFactors` have the same effect as
-/// the factors that were looked for.
+/// Constants of one op, or the scales of those that are quantized; their rows
+/// times `rowFactors` have the same effect as the factors that were looked for.
 struct FactorTarget {
   llvm::SmallVector<mlir::OpOperand *> constants; ///< each made by a load
   std::vector<double> rowFactors;
@@ -42,6 +43,12 @@ struct FactorTarget {
 /// there is none, `why` says so.
 mlir::FailureOr<FactorTarget>
 findTarget(mlir::Value value, const Factors &factors, std::string &why);
+
+/// The same for factors of the channels that are not known yet: any that are
+/// positive and equal for channels that `ties`, an output, ties. The row
+/// factors mean nothing.
+mlir::FailureOr<FactorTarget>
+findTargetOfAny(mlir::Value value, ChannelTies &ties, std::string &why);
 
 /// A copy of the weight of `load`, a matrix or a vector, in float32, with index
 /// i of dimension `axis` multiplied by factors[i]. Fails silently if a number

@@ -17,6 +17,7 @@
 #include "nibble/Numerics/ScaleSearch.h"
 #include "nibble/Support/Decline.h"
 #include "nibble/Support/Threads.h"
+#include "nibble/passes/Calibrate/LayerInputs.h"
 #include "nibble/passes/Smooth/Passes.h"
 
 namespace nibble {
@@ -65,15 +66,25 @@ struct ScaleByActivations
     SmallVector<SharedInput, 0> inputs = sharedInputs(getOperation());
     if (failed(readOptions()) || failed(checkPlanned(inputs)))
       return signalPassFailure();
+    CalibratedPass scope(getOperation());
     bool anyPlanned = false, anyScaled = false;
     for (const SharedInput &input : inputs) {
       SmallVector<LinearOp> planned = llvm::filter_to_vector(
           input.readers, [](LinearOp reader) { return schemeOf(reader); });
-      if (planned.empty())
+      if (planned.empty()) {
+        (void)decline(input.readers.front(), getArgument(),
+                      "its plan is to stay in floating point");
         continue;
+      }
       anyPlanned = true;
-      bool scalable = succeeded(shareScheme(planned)) &&
-                      succeeded(scalableProducer(input, getArgument()));
+      bool scalable = false;
+      if (succeeded(shareScheme(planned))) {
+        FailureOr<ScalableProducer> producer =
+            scalableProducer(input, getArgument());
+        scalable = succeeded(producer);
+        if (scalable)
+          scales.ties = std::move(producer->ties);
+      }
       anyScaled |= scalable;
       if ((scalable || clip) && failed(improve(input, planned, scalable)))
         return signalPassFailure();
@@ -135,6 +146,8 @@ private:
     FailureOr<InputStatistics> found = statisticsOf(input, request);
     if (failed(found))
       return failure();
+    if (sawNoTokens(planned.front(), found->moments))
+      return success();
     if (scalable && failed(scale(input, planned, *found)))
       return failure();
     if (clip)

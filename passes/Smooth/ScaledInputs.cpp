@@ -15,7 +15,6 @@
 #include "llvm/ADT/MapVector.h"
 
 #include <cmath>
-#include <numeric>
 
 using namespace mlir;
 using namespace nibble;
@@ -34,8 +33,8 @@ SmallVector<SharedInput, 0> nibble::sharedInputs(ModuleOp module) {
   return inputs;
 }
 
-FailureOr<Operation *> nibble::scalableProducer(const SharedInput &input,
-                                                StringRef pass) {
+FailureOr<ScalableProducer> nibble::scalableProducer(const SharedInput &input,
+                                                     StringRef pass) {
   LinearOp first = input.readers.front();
   for (OpOperand &use : input.x.getUses()) {
     auto linear = dyn_cast<LinearOp>(use.getOwner());
@@ -46,16 +45,13 @@ FailureOr<Operation *> nibble::scalableProducer(const SharedInput &input,
     if (!linear.getWeight().getDefiningOp<LoadOp>())
       return decline(linear, pass, "its weight is computed or quantized");
   }
-  // Factors that all differ: what takes these takes any.
-  std::vector<double> factors(
-      cast<RankedTensorType>(first.getWeight().getType()).getDimSize(1));
-  std::iota(factors.begin(), factors.end(), 1);
   std::string why;
-  FailureOr<FactorTarget> target =
-      findTarget(input.x, channelFactors(input.x, std::move(factors)), why);
+  ChannelTies ties;
+  FailureOr<FactorTarget> target = findTargetOfAny(input.x, ties, why);
   if (failed(target))
     return decline(first, pass, "its input cannot be scaled: " + why);
-  return target->constants.front()->getOwner();
+  return ScalableProducer{target->constants.front()->getOwner(),
+                          std::move(ties)};
 }
 
 FailureOr<InputStatistics> nibble::statisticsOf(const SharedInput &input,
@@ -136,7 +132,10 @@ LogicalResult nibble::insertScales(const SharedInput &input,
       FlatSymbolRefAttr::get(factors->getSymNameAttr()), DenseI64ArrayAttr());
   Value scaled = ChannelScaleOp::create(builder, first.getLoc(),
                                         input.x.getType(), input.x, loaded);
-  for (LinearOp linear : input.readers)
+  Calibration &calibration = Calibration::get(first.getContext());
+  for (LinearOp linear : input.readers) {
     linear.getXMutable().set(scaled);
+    calibration.noteScaledInput(linear.getId(), scales);
+  }
   return success();
 }

@@ -13,6 +13,7 @@
 #ifndef NIBBLE_PASSES_SMOOTH_SCALEDINPUTS_H
 #define NIBBLE_PASSES_SMOOTH_SCALEDINPUTS_H
 
+#include "nibble/Numerics/ChannelTies.h"
 #include "nibble/dialects/QModel/QModel.h"
 #include "nibble/passes/Calibrate/Calibration.h"
 
@@ -27,11 +28,17 @@ struct SharedInput {
 /// All of them, in the order of their first readers.
 llvm::SmallVector<SharedInput, 0> sharedInputs(mlir::ModuleOp module);
 
-/// The op whose constants take a factor for every channel of `input`, if only
-/// linears with constant float weights read it. Otherwise a remark of `pass`
-/// says why it may not be scaled.
-mlir::FailureOr<mlir::Operation *> scalableProducer(const SharedInput &input,
-                                                    llvm::StringRef pass);
+/// What takes factors of the channels of an input.
+struct ScalableProducer {
+  mlir::Operation *op; ///< whose constants change
+  ChannelTies ties;    ///< factors have to respect
+};
+
+/// The producer of `input`, if its constants can take factors and only linears
+/// with constant float weights read it. Otherwise a remark of `pass` says why
+/// it may not be scaled.
+mlir::FailureOr<ScalableProducer> scalableProducer(const SharedInput &input,
+                                                   llvm::StringRef pass);
 
 /// Statistics of the value, which have to have means and maxima per channel.
 /// Errors are emitted at a reader.

@@ -16,6 +16,7 @@
 #include "nibble/Numerics/SmoothQuant.h"
 #include "nibble/Support/Decline.h"
 #include "nibble/Support/Threads.h"
+#include "nibble/passes/Calibrate/LayerInputs.h"
 #include "nibble/passes/Smooth/Passes.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -42,6 +43,7 @@ struct SmoothOutliers : nibble::impl::SmoothOutliersBase<SmoothOutliers> {
   void runOnOperation() override {
     if (failed(readOptions()))
       return signalPassFailure();
+    CalibratedPass scope(getOperation());
     for (const SharedInput &input : sharedInputs(getOperation())) {
       LinearOp reader = input.readers.front();
       if (llvm::all_of(input.readers, [](LinearOp linear) {
@@ -51,13 +53,14 @@ struct SmoothOutliers : nibble::impl::SmoothOutliersBase<SmoothOutliers> {
                       "its plan is to stay in floating point");
         continue;
       }
-      FailureOr<Operation *> producer = scalableProducer(input, getArgument());
+      FailureOr<ScalableProducer> producer =
+          scalableProducer(input, getArgument());
       if (failed(producer))
         continue;
-      if (producers == "norms" && !isa<RmsNormOp, LayerNormOp>(*producer))
+      if (producers == "norms" && !isa<RmsNormOp, LayerNormOp>(producer->op))
         (void)decline(reader, getArgument(),
                       "its input is not the result of a norm");
-      else if (failed(smooth(input)))
+      else if (failed(smooth(input, producer->ties)))
         return signalPassFailure();
     }
     eraseUnusedWeights(getOperation());
@@ -80,12 +83,14 @@ private:
     }
     if (producers != "norms" && producers != "all")
       return fail("producers", "norms or all", producers);
+    if (precision != "float32" && precision != "float64")
+      return fail("precision", "float32 or float64", precision);
     if (rowStride < 1)
       return fail("row-stride", "1 or more", std::to_string(rowStride));
     return success();
   }
 
-  LogicalResult smooth(const SharedInput &input) {
+  LogicalResult smooth(const SharedInput &input, const ChannelTies &ties) {
     InputRequest request;
     request.moments.hessian = false;
     request.rowStride = fixedAlpha ? 0 : rowStride.getValue();
@@ -94,28 +99,38 @@ private:
     if (failed(found) || failed(weights))
       return failure();
     LinearOp first = input.readers.front();
+    if (sawNoTokens(first, found->moments))
+      return success();
     nibble::Expected<Tensor> scales =
-        fixedAlpha ? scalesFor(*weights, found->moments, *fixedAlpha)
-                   : searched(input, *weights, *found);
+        fixedAlpha ? scalesFor(*weights, found->moments, ties, *fixedAlpha)
+                   : searched(input, *weights, *found, ties);
     if (!scales)
       return first.emitOpError("cannot be smoothed: ")
              << scales.status().message();
+    if (scales->size() == 0) {
+      (void)decline(first, getArgument(), "no alpha loses less than none");
+      return success();
+    }
     return insertScales(input, scales->as<double>(), "smoothed", getArgument());
   }
 
   static nibble::Expected<Tensor> scalesFor(ArrayRef<Tensor> weights,
                                             const InputMoments &moments,
+                                            const ChannelTies &ties,
                                             double alpha) {
     nibble::Expected<Tensor> largest = channelAbsoluteMax(weights);
     if (!largest)
       return largest.status();
-    return smoothingScales(moments.absoluteMax, *largest, alpha);
+    return smoothingScales(maxOfTied(moments.absoluteMax, ties),
+                           maxOfTied(*largest, ties), alpha);
   }
 
-  /// With the best alpha for what the plan does to the readers.
+  /// With the best alpha for what the plan does to the readers; empty if not
+  /// smoothing is better.
   nibble::Expected<Tensor> searched(const SharedInput &input,
                                     ArrayRef<Tensor> weights,
-                                    const InputStatistics &statistics) {
+                                    const InputStatistics &statistics,
+                                    const ChannelTies &ties) {
     PlanAttr shared;
     for (LinearOp reader : input.readers) {
       auto plan = dyn_cast_or_null<PlanAttr>(reader.getPlanAttr());
@@ -129,11 +144,16 @@ private:
     AlphaSearchOptions options;
     options.weights = blockScheme(shared.getWeight());
     options.inputs = blockScheme(shared.getInput());
+    options.ties = ties;
+    options.precision =
+        precision == "float64" ? Precision::Float64 : Precision::Float32;
     nibble::Expected<AlphaSearch> found =
         searchAlpha(weights, statistics.rows, statistics.moments.absoluteMax,
                     options, &threadPool(&getContext()));
     if (!found)
       return found.status();
+    if (found->unsmoothedLoss <= found->loss)
+      return Tensor();
     return std::move(found->scales);
   }
 

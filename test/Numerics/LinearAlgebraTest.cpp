@@ -70,7 +70,7 @@ TEST(LinearAlgebra, ThreadsDoNotChangeBytes) {
     ThreadPool pool(threads);
     Matrix<double> h = definite(n, &pool);
     EXPECT_EQ(factorUpper(h.view(), &pool), std::nullopt);
-    mirrorUpper(h.view(), &pool);
+    mirrorUpper(0.5, h.view(), &pool);
     return h;
   };
   Matrix<double> one = factor(1), two = factor(2), three = factor(3);
@@ -78,6 +78,34 @@ TEST(LinearAlgebra, ThreadsDoNotChangeBytes) {
       std::equal(one.view().data, one.view().data + n * n, two.view().data));
   EXPECT_TRUE(
       std::equal(one.view().data, one.view().data + n * n, three.view().data));
+}
+
+TEST(LinearAlgebra, GramIsTheUpperTriangleAlone) {
+  // Widths of one tile, and of several whose edges differ.
+  for (int64_t n : {5, 300, 2100}) {
+    Matrix<double> x = randomMatrix(3, n, 4), one(n, n), three(n, n);
+    std::fill_n(one.view().data, n * n, 1.0);
+    std::fill_n(three.view().data, n * n, 1.0);
+    ThreadPool pool(3);
+    addGram(x.view(), one.view(), nullptr);
+    addGram(x.view(), three.view(), &pool);
+    EXPECT_TRUE(std::equal(one.view().data, one.view().data + n * n,
+                           three.view().data));
+    double worst = 0;
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j < n; ++j) {
+        double sum = 1;
+        for (int64_t k = 0; k < 3 && j >= i; ++k)
+          sum += x.view().at(k, i) * x.view().at(k, j);
+        worst = std::max(worst, std::abs(sum - one.view().at(i, j)));
+      }
+    EXPECT_LT(worst, 1e-14) << n;
+    mirrorUpper(2.0, one.view(), &pool);
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = i; j < n; ++j)
+        ASSERT_TRUE(one.view().at(i, j) == 2 * three.view().at(i, j) &&
+                    one.view().at(j, i) == one.view().at(i, j));
+  }
 }
 
 TEST(LinearAlgebra, ProductsSolvesAndLoss) {

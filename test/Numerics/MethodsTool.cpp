@@ -230,11 +230,14 @@ static Expected<NamedTensors> runSmooth(const Case &c, ThreadPool &pool) {
   NamedTensors results = {{"scales", *scales}};
   if (!c.find("samples"))
     return results;
+  AlphaSearchOptions options;
+  options.precision = c.precision();
   Expected<AlphaSearch> search =
-      searchAlpha(weights, c["samples"], c["input_max"], {}, &pool);
+      searchAlpha(weights, c["samples"], c["input_max"], options, &pool);
   if (!search)
     return search.status();
   results.emplace_back("losses", numbers(search->losses));
+  results.emplace_back("alpha", numbers({search->alpha}));
   results.emplace_back("unsmoothed", numbers({search->unsmoothedLoss}));
   return results;
 }

@@ -53,6 +53,39 @@ TEST(SmoothQuant, SearchPrefersEqualParts) {
   EXPECT_EQ(found->scales.size(), 16u);
 }
 
+TEST(SmoothQuant, SearchForOneScaleOfAllTokens) {
+  // By token nothing is lost; the token of 100 takes the codes of the others.
+  Tensor samples = tensorOf({2, 2}, {0.01, 0.005, 100, 100}),
+         weight = tensorOf({1, 2}, {1, 0}),
+         inputMax = tensorOf({2}, {100, 100});
+  AlphaSearchOptions options;
+  options.candidates = {0};
+  auto byToken = searchAlpha({&weight, 1}, samples, inputMax, options);
+  ASSERT_TRUE(byToken) << byToken.status().message();
+  EXPECT_LT(byToken->unsmoothedLoss, 1e-9);
+  options.inputs.rows = 0;
+  auto alike = searchAlpha({&weight, 1}, samples, inputMax, options);
+  ASSERT_TRUE(alike) << alike.status().message();
+  EXPECT_NEAR(alike->unsmoothedLoss, 0.01 * 0.01 / 2, 1e-9);
+  // The largest input of all counts, not that of the samples.
+  auto wider =
+      searchAlpha({&weight, 1}, samples, tensorOf({2}, {1000, 1}), options);
+  ASSERT_TRUE(wider) << wider.status().message();
+  double step = 1000.0 / 127, lost = 100 - 13 * step;
+  EXPECT_NEAR(wider->unsmoothedLoss, (lost * lost + 0.01 * 0.01) / 2, 1e-3);
+  options.inputs.group = 1;
+  EXPECT_FALSE(searchAlpha({&weight, 1}, samples, inputMax, options));
+}
+
+TEST(ChannelTies, ByHand) {
+  Tensor statistic = tensorOf({4}, {1, 6, 3, 26});
+  EXPECT_EQ(numbersOf(meanOfTied(statistic, {0, 1, 0, 1})),
+            (Numbers{2, 16, 2, 16}));
+  EXPECT_EQ(numbersOf(maxOfTied(statistic, {0, 1, 0, 1})),
+            (Numbers{3, 26, 3, 26}));
+  EXPECT_EQ(numbersOf(meanOfTied(statistic, {})), (Numbers{1, 6, 3, 26}));
+}
+
 TEST(SmoothQuant, Refusals) {
   Tensor ones = tensorOf({2}, {1, 1});
   EXPECT_EQ(smoothingScales(ones, ones, 1.5).status().message(),

@@ -34,12 +34,13 @@ struct Recipe {
   std::string scales = "f32";   ///< type of scales: f32, f16 or bf16
   std::string include, exclude; ///< regular expressions on layer ids
   unsigned headBits = 0, embeddingBits = 0; ///< 0: floating point
-  std::string data;     ///< calibration data, for recipes that need it
-  uint64_t samples = 0; ///< rows of it to use; 0: all
+  std::string data;       ///< calibration data, for recipes that need it
+  uint64_t samples = 0;   ///< sequences of it to use; 0: all
+  std::string statistics; ///< file or folder to look into first, and to add to
   std::vector<std::string> fixed; ///< inputs to make constants, NAME=FILE.npy
 };
 
-/// One line of `quant-compile --list-recipes`.
+/// One line of the recipes in `quant-compile --help`.
 struct RecipeInfo {
   std::string name, description;
   bool needsData = false; ///< calibration data
@@ -49,6 +50,20 @@ const std::vector<RecipeInfo> &recipes();
 /// The textual pipeline that a recipe stands for, from imported ONNX to
 /// programs. Pasted into quant-opt it does the same.
 Expected<std::string> recipePipeline(const Recipe &recipe);
+
+/// What quant-calibrate measures, and how; the options of `qmodel-calibrate`.
+struct CalibrationRecipe {
+  std::string data, statistics;
+  uint64_t samples = 0;
+  std::vector<std::string> kinds;
+  std::string precision = "float32";
+  int64_t rowStride = 8;
+  std::string include, exclude;
+  std::string passes; ///< between the frontend and the measurement
+};
+
+/// The textual pipeline, from imported ONNX to a file of statistics.
+Expected<std::string> calibrationPipeline(const CalibrationRecipe &recipe);
 
 /// Frontend IR to programs: `nibble-lower`.
 void buildLowerPipeline(mlir::OpPassManager &manager);

@@ -79,8 +79,8 @@ template <typename T>
 void solveUpper(Side side, MatrixView<T> upper, Transpose transpose,
                 bool unitDiagonal, MatrixView<T> x);
 
-/// sum += x^T x for x [tokens, n] and sum [n, n]; writes tiles that hold a part
-/// of the upper triangle, and nothing else. `pool` may be null here and below.
+/// sum += x^T x for x [tokens, n] and sum [n, n]: the upper triangle, and
+/// nothing else. `pool` may be null here and below.
 template <typename T>
 void addGram(MatrixView<T> x, MatrixView<T> sum, ThreadPool *pool);
 
@@ -89,8 +89,9 @@ template <typename T>
 void addProduct(MatrixView<T> x, MatrixView<T> y, MatrixView<T> sum,
                 ThreadPool *pool);
 
-/// Copies the upper triangle to the lower one.
-template <typename T> void mirrorUpper(MatrixView<T> a, ThreadPool *pool);
+/// Multiplies the upper triangle by `factor` and copies it to the lower one.
+template <typename T>
+void mirrorUpper(T factor, MatrixView<T> a, ThreadPool *pool);
 
 /// a = R R^T with R upper triangular and a positive diagonal: R replaces the
 /// upper triangle of the symmetric `a`; the lower one is neither read nor

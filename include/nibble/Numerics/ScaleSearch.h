@@ -18,6 +18,7 @@
 #ifndef NIBBLE_NUMERICS_SCALESEARCH_H
 #define NIBBLE_NUMERICS_SCALESEARCH_H
 
+#include "nibble/Numerics/ChannelTies.h"
 #include "nibble/Numerics/Grid.h"
 #include "nibble/Numerics/LinearAlgebra.h"
 
@@ -30,9 +31,8 @@ namespace nibble {
 enum class ScaleForm : uint8_t {
   /// s = max(x^r, 1e-4): llm-awq.
   Inputs,
-  /// s = max(x^r / (w^(1-r) + 1e-4), 1e-4), w the mean over all outputs of |w|
-  /// /
-  /// (largest |w| of its group + 1e-6): AutoAWQ's and llm-compressor's
+  /// s = max(x^r / (w^(1-r) + 1e-4), 1e-4), w the mean over all outputs of
+  /// |w| / (largest |w| of its group + 1e-6): AutoAWQ's and llm-compressor's
   /// duo_scaling. s that is not finite becomes 1.
   InputsAndWeights,
 };
@@ -45,6 +45,8 @@ struct ScaleSearchOptions {
   /// Ratios k / ratios for k = 0 .. ratios - 1, as published (1 is not tried).
   /// Ratio 0 of `Inputs` is plain rounding.
   int64_t ratios = 20;
+  /// Tied channels have the mean x and w of all of them.
+  ChannelTies ties = {};
   /// Type in which weights are scaled, rounded and handed to the objective.
   Precision precision = Precision::Float32;
 };

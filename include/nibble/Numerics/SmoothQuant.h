@@ -16,8 +16,9 @@
 #ifndef NIBBLE_NUMERICS_SMOOTHQUANT_H
 #define NIBBLE_NUMERICS_SMOOTHQUANT_H
 
-#include "nibble/Base/ThreadPool.h"
+#include "nibble/Numerics/ChannelTies.h"
 #include "nibble/Numerics/Grid.h"
+#include "nibble/Numerics/LinearAlgebra.h"
 
 namespace nibble {
 
@@ -37,9 +38,14 @@ Expected<Tensor> smoothingScales(const Tensor &inputMax,
 struct AlphaSearchOptions {
   std::vector<double> candidates = {0,   0.1, 0.2, 0.3, 0.4, 0.5,
                                     0.6, 0.7, 0.8, 0.9, 1};
-  /// Of the weights [out, in], and of the inputs, row by row (per token).
+  /// Of the weights [out, in], and of the inputs: token by token, or with rows
+  /// and group 0 (static) all alike.
   BlockScheme weights{.codes = {8, true, Grid::Narrow}, .ofScales = {}};
   BlockScheme inputs{.codes = {8, true, Grid::Narrow}, .ofScales = {}};
+  /// Tied channels have the largest input and weight of all of them.
+  ChannelTies ties = {};
+  /// Type of the numbers and products that losses are made of.
+  Precision precision = Precision::Float32;
 };
 
 struct AlphaSearch {

@@ -61,3 +61,26 @@ func.func @main(%ids: tensor<?xi64>, %table: tensor<16x8xf32>, %up: tensor<12x8x
   %3 = qmodel.linear "head" %2, %table : (tensor<?x8xf32>, tensor<16x8xf32>) -> tensor<?x16xf32>
   return %3 : tensor<?x16xf32>
 }
+
+// Tables of positions often have as many entries as the model is wide; layers
+// that others come after are no head for that.
+// CHECK-LABEL: func.func private @layer_0
+func.func private @layer_0(%x: tensor<?x8xf32>, %w: tensor<8x8xf32>) -> tensor<?x8xf32> {
+  // CHECK: qmodel.linear "0/mlp/out"
+  // DEFAULT-SAME: {plan = #qmodel.plan<
+  %0 = qmodel.linear "0/mlp/out" %x, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+  return %0 : tensor<?x8xf32>
+}
+// CHECK-LABEL: func.func @positions
+func.func @positions(%ids: tensor<?xi64>, %table: tensor<8x8xf32>, %w: tensor<8x8xf32>) -> tensor<?x8xf32> {
+  %x = qmodel.embedding "positions" %table, %ids : (tensor<8x8xf32>, tensor<?xi64>) -> tensor<?x8xf32>
+  // CHECK: qmodel.linear "mlp/in"
+  // DEFAULT-SAME: {plan = #qmodel.plan<
+  %0 = qmodel.linear "mlp/in" %x, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+  %1 = qmodel.activation relu %0 : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  %2 = call @layer_0(%1, %w) : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+  // CHECK: qmodel.linear "mlp/last"
+  // DEFAULT-SAME: {plan = #qmodel.keep<"output head; ask with head-bits">}
+  %3 = qmodel.linear "mlp/last" %2, %w : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+  return %3 : tensor<?x8xf32>
+}

@@ -6,6 +6,9 @@
 // RUN: quant-opt stays.mlir --qmodel-fold-channel-scales --remarks-filter='.*' --remark-format=emitRemark -o stays.out 2>&1 | FileCheck stays.mlir
 // RUN: grep -c 'qmodel.channel_scale' stays.out | FileCheck %s --check-prefix=STAY
 // STAY: 9
+// RUN: quant-opt quantized.mlir --qmodel-fold-channel-scales --remarks-filter='.*' --remark-format=emitRemark -o quantized.out 2>&1 | FileCheck quantized.mlir
+// RUN: grep -c 'qmodel.channel_scale' quantized.out | FileCheck %s --check-prefix=QUANTIZED
+// QUANTIZED: 4
 // RUN: %python %S/../Inputs/same_results.py folds.mlir 'builtin.module(qmodel-fold-channel-scales)'
 // RUN: %python %S/../Inputs/same_results.py kernel.mlir --compiled
 
@@ -18,6 +21,7 @@
 // CHECK-DAG: qmodel.weight @gain.scaled : tensor<4xf32> = dense<[2.000000e+00, -1.000000e+00, 2.000000e+00, 1.000000e+00]>
 // CHECK-DAG: qmodel.weight @shift.scaled : tensor<4xf32> = dense<[2.000000e+00, -5.000000e-01, 4.000000e+00, 2.000000e-01]>
 // CHECK-DAG: qmodel.weight @w.scaled : tensor<4x2xf32> = dense<{{\[\[}}2.000000e+00, 4.000000e+00], [-1.500000e+00, -2.000000e+00], [2.000000e+01, 2.400000e+01], [1.400000e+00, 1.600000e+00]]>
+// CHECK-DAG: qmodel.weight @rows.scaled : tensor<4x2xf32> = dense<{{\[\[}}1.000000e+00, 2.000000e+00], [-5.000000e-01, -1.000000e+00], [1.200000e+01, 1.000000e+00], [2.000000e-01, 4.000000e-01]]>
 // CHECK-NOT: qmodel.weight @s :
 qmodel.weight @gain : tensor<4xf32> = dense<[1.0, 2.0, 0.5, 5.0]> : tensor<4xf32>
 qmodel.weight @shift : tensor<4xf32> = dense<1.0> : tensor<4xf32>
@@ -43,7 +47,8 @@ func.func @main(
         tensor<?x4xf32> {onnx.name = "y6", qmodel.dims = ["n", "4"]},
         tensor<?x?x4xf32> {onnx.name = "y7", qmodel.dims = ["b", "t", "4"]},
         tensor<?x2xf32> {onnx.name = "y8", qmodel.dims = ["n", "2"]},
-        tensor<?x2xf32> {onnx.name = "y9", qmodel.dims = ["n", "2"]}) {
+        tensor<?x2xf32> {onnx.name = "y9", qmodel.dims = ["n", "2"]},
+        tensor<?x4xf32> {onnx.name = "y10", qmodel.dims = ["n", "4"]}) {
   %gain = qmodel.load @gain : tensor<4xf32>
   %half = qmodel.load @half : tensor<4xf16>
   %shift = qmodel.load @shift : tensor<4xf32>
@@ -92,8 +97,16 @@ func.func @main(
   %l8 = qmodel.linear "l8" %n, %w bias %shift : (tensor<?x2xf32>, tensor<4x2xf32>, tensor<4xf32>) -> tensor<?x4xf32>
   %parts:2 = onnx.node "Split"(%l8) attributes {axis = -1 : i64, num_outputs = 2 : i64} {version = 18 : i64} : (tensor<?x4xf32>) -> (tensor<?x2xf32>, tensor<?x2xf32>)
   %y8 = qmodel.channel_scale %parts#1, %narrow : (tensor<?x2xf32>, tensor<2xf32>) -> tensor<?x2xf32>
-  return %y0, %y1, %y2, %y3, %y4, %y5, %y6, %y7, %y8, %parts#0 : tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x?x4xf32>, tensor<?x2xf32>, tensor<?x2xf32>
+  // A quantized linear: the rows of its scales; a bias takes part, codes do not.
+  %codes = qmodel.load @codes : tensor<4x2xi8>
+  %rows = qmodel.load @rows : tensor<4x2xf32>
+  %d = qmodel.dequantize %codes, %rows group 1 : (tensor<4x2xi8>, tensor<4x2xf32>) -> tensor<4x2xf32>
+  %l9 = qmodel.linear "l9" %n, %d bias %shift : (tensor<?x2xf32>, tensor<4x2xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  %y10 = qmodel.channel_scale %l9, %s : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  return %y0, %y1, %y2, %y3, %y4, %y5, %y6, %y7, %y8, %parts#0, %y10 : tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x?x4xf32>, tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x4xf32>
 }
+qmodel.weight @codes : tensor<4x2xi8> = dense<[[1, -2], [3, 4], [5, -6], [7, 8]]> : tensor<4x2xi8>
+qmodel.weight @rows : tensor<4x2xf32> = dense<[[0.5, 1.0], [1.0, 2.0], [3.0, 0.25], [1.0, 2.0]]> : tensor<4x2xf32>
 qmodel.weight @square : tensor<2x2xf32> = dense<[[1.0, 2.0], [3.0, 4.0]]> : tensor<2x2xf32>
 
 //--- stays.mlir
@@ -126,9 +139,10 @@ func.func @main(%x: tensor<?x4xf32>, %q: tensor<?x2x?x2xf32>, %k: tensor<?x1x?x2
   %l3 = qmodel.linear "l3" %x, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
   %relu = qmodel.activation relu %l3 : (tensor<?x4xf32>) -> tensor<?x4xf32>
   %y3 = qmodel.channel_scale %relu, %s : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
-  // CHECK: Remark="the constants of qmodel.linear are computed or quantized
+  // CHECK: Remark="the constants of qmodel.linear are computed
   %d = qmodel.dequantize %codes, %scales group 0 : (tensor<4x4xi8>, tensor<4x1xf32>) -> tensor<4x4xf32>
-  %l4 = qmodel.linear "l4" %x, %d : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %computed = qmodel.multiply %d, %d : (tensor<4x4xf32>, tensor<4x4xf32>) -> tensor<4x4xf32>
+  %l4 = qmodel.linear "l4" %x, %computed : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
   %y4 = qmodel.channel_scale %l4, %s : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
   // CHECK: Remark="the producer's constants would overflow
   %n5 = qmodel.rms_norm %x, %gain epsilon 1.0e-5 : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
@@ -159,6 +173,42 @@ func.func @main(%x: tensor<?x4xf32>, %q: tensor<?x2x?x2xf32>, %k: tensor<?x1x?x2
   return %y0, %y1, %y2, %y3, %y4, %y5, %y6, %y7, %y8, %y9 : tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x?x4xf32>, tensor<?x?x4xf32>
 }
 qmodel.weight @square : tensor<2x2xf32> = dense<[[1.0, 2.0], [3.0, 4.0]]> : tensor<2x2xf32>
+
+//--- quantized.mlir
+// Factors of rows that are not factors of scales, or not exactly.
+qmodel.weight @s : tensor<4xf32> = dense<[2.0, -0.5, 4.0, 0.2]> : tensor<4xf32>
+qmodel.weight @codes : tensor<4x4xi8> = dense<1> : tensor<4x4xi8>
+qmodel.weight @scales : tensor<4x1xf32> = dense<1.0> : tensor<4x1xf32>
+qmodel.weight @half : tensor<4x1xf16> = dense<1.0> : tensor<4x1xf16>
+qmodel.weight @pairs : tensor<2x1xf32> = dense<1.0> : tensor<2x1xf32>
+qmodel.weight @level : tensor<4x1xi8> = dense<1> : tensor<4x1xi8>
+func.func @main(%x: tensor<?x4xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) {
+  %s = qmodel.load @s : tensor<4xf32>
+  %codes = qmodel.load @codes : tensor<4x4xi8>
+  %scales = qmodel.load @scales : tensor<4x1xf32>
+  // CHECK: Remark="the constants of qmodel.linear are quantized, and others read them too
+  %d0 = qmodel.dequantize %codes, %scales group 0 : (tensor<4x4xi8>, tensor<4x1xf32>) -> tensor<4x4xf32>
+  %l0 = qmodel.linear "l0" %x, %d0 : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %y0 = qmodel.channel_scale %l0, %s : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  %y1 = qmodel.linear "l1" %x, %d0 : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  // CHECK: Remark="the constants of qmodel.linear are quantized, and their scales, which have 16 bits, would be rounded
+  %half = qmodel.load @half : tensor<4x1xf16>
+  %d2 = qmodel.dequantize %codes, %half group 0 : (tensor<4x4xi8>, tensor<4x1xf16>) -> tensor<4x4xf32>
+  %l2 = qmodel.linear "l2" %x, %d2 : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %y2 = qmodel.channel_scale %l2, %s : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  // CHECK: Remark="the constants of qmodel.linear are quantized, and their rows share scales
+  %pairs = qmodel.load @pairs : tensor<2x1xf32>
+  %d3 = qmodel.dequantize %codes, %pairs group 0 rows 2 : (tensor<4x4xi8>, tensor<2x1xf32>) -> tensor<4x4xf32>
+  %l3 = qmodel.linear "l3" %x, %d3 : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %y3 = qmodel.channel_scale %l3, %s : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  // CHECK: Remark="the constants of qmodel.linear are quantized, and so are their scales
+  %level = qmodel.load @level : tensor<4x1xi8>
+  %second = qmodel.dequantize %level, %scales group 0 : (tensor<4x1xi8>, tensor<4x1xf32>) -> tensor<4x1xf32>
+  %d4 = qmodel.dequantize %codes, %second group 0 : (tensor<4x4xi8>, tensor<4x1xf32>) -> tensor<4x4xf32>
+  %l4 = qmodel.linear "l4" %x, %d4 : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %y4 = qmodel.channel_scale %l4, %s : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  return %y0, %y1, %y2, %y3, %y4 : tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>
+}
 
 //--- kernel.mlir
 // What stays has a kernel.

@@ -11,6 +11,7 @@
 #include "nibble/dialects/QModel/QModel.h"
 
 #include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/Regex.h"
 
 namespace nibble {
@@ -28,12 +29,14 @@ public:
   /// Why the expressions leave out a layer; empty if they do not.
   std::string whyNot(llvm::StringRef id) const;
   /// Whether this is a linear onto as many outputs as an embedding of the
-  /// module has entries.
+  /// module has entries, and no linear comes after it: a table of positions may
+  /// have as many entries as the model is wide.
   bool isOutputHead(QuantizableOpInterface layer) const;
 
 private:
   std::string include, exclude;
   llvm::DenseSet<int64_t> vocabularies; ///< entries of the embeddings
+  llvm::StringSet<> called;             ///< functions of outlined layers
 };
 
 } // namespace nibble

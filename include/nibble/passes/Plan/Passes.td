@@ -21,7 +21,7 @@ def Plan : Pass<"qmodel-plan", "::mlir::ModuleOp"> {
     1. a layer whose id matches `exclude`, or does not match `include`, is kept;
     2. embeddings are kept, or get `embedding-bits`;
     3. the output head (a linear onto as many outputs as an embedding has
-       entries) is kept, or gets `head-bits`;
+       entries, with no linear after it) is kept, or gets `head-bits`;
     4. everything else gets `bits`.
 
     Blocks of `rows` x `group` weights share a scale: by default one output

@@ -18,9 +18,10 @@ def FoldChannelScales : Pass<"qmodel-fold-channel-scales", "::mlir::ModuleOp"> {
     bias of a norm. On the way there it passes through products (one operand),
     gated activations (up), relu (positive factors), Split, Reshape, Transpose
     and, from the result to v, attention, where query heads that share a v need
-    equal factors. Nothing on the way may have another user,
-    and the constants must be floats. Constants become new weights `@w.scaled`
-    in float32.
+    equal factors. Nothing on the way may have another user. Constants become
+    new weights `@w.scaled` in float32. Of a quantized weight the scales take the
+    factors, so that its codes stay; they must be float32, constant, and each
+    belong to one row.
 
     ```mlir
     %n = qmodel.rms_norm %x, %gain epsilon 1.0e-5 : ...
@@ -55,7 +56,8 @@ def SmoothOutliers : Pass<"qmodel-smooth-outliers", "::mlir::ModuleOp"> {
 
     Run `qmodel-fold-channel-scales` behind it. `alpha=auto` takes for every
     input, of 0, 0.1, ..., 1, the alpha whose quantized outputs are nearest on
-    every `row-stride`-th token; it needs plans with an input scheme.
+    every `row-stride`-th token, or leaves it alone where none is better than
+    not to smooth; it needs plans with an input scheme, dynamic or static.
   }];
   let options = [
     Option<"alpha", "alpha", "std::string", "\"0.5\"",
@@ -63,7 +65,9 @@ def SmoothOutliers : Pass<"qmodel-smooth-outliers", "::mlir::ModuleOp"> {
     Option<"producers", "producers", "std::string", "\"norms\"",
            "Whose results are smoothed: norms (as published) or all.">,
     Option<"rowStride", "row-stride", "int64_t", "8",
-           "With alpha=auto: use every n-th token.">];
+           "With alpha=auto: use every n-th token.">,
+    Option<"precision", "precision", "std::string", "\"float32\"",
+           "With alpha=auto: type of the arithmetic, float32 or float64.">];
   let dependentDialects = ["::nibble::qmodel::QModelDialect"];
 }
 
@@ -82,9 +86,9 @@ def ScaleByActivations : Pass<"qmodel-awq", "::mlir::ModuleOp"> {
     With `clip`, groups of the weights are then clamped to the bounds that
     change their outputs least, except in linears that make queries or keys.
 
-    A result of v reaches o only where each query head has a v of its own and no
-    cache comes between. A layer where nothing can be scaled is named in a
-    remark.
+    What v makes reaches o only where no cache comes between; query heads that
+    share a v then have the same scales, from their mean |x_j|. A layer where
+    nothing can be scaled is named in a remark.
   }];
   let options = [
     Option<"ratios", "ratios", "int64_t", "20", "How many exponents are tried.">,

@@ -21,10 +21,11 @@ import numpy as np
 
 # Scaled gains, biases and weights in a layer, for SmoothQuant and for AWQ.
 MODELS = {
-    # Two gains; AWQ also up -> down. v has grouped heads.
-    "llama-ts14": (2, 3),
+    # Two gains; AWQ also up -> down and v -> o. Heads are grouped: some channels
+    # of o's input have one scale.
+    "llama-ts14": (2, 4),
     # The gains are 1 + g. Nothing is outlined: this is two layers.
-    "gemma2-ts17": (4, 6),
+    "gemma2-ts17": (4, 8),
     # Norms with bias. v is a part of one weight with q and k; gelu takes none.
     "gpt2-ts16": (4, 6),
     # v -> o with bias, and relu takes factors.
