@@ -14,6 +14,11 @@
 #   %llvm      the folder of LLVM's programs
 #   %examples  the small models
 #   %version   Nibble's version
+#   %kills     how often tests that end processes do so
+#   %times     how many times as many random cases sweeps try
+#
+# With the parameter `full` (target check-full), sweeps that take minutes run in
+# full.
 #
 # ===--------------------------------------------------------------------=== #
 
@@ -50,6 +55,8 @@ config.substitutions += [
     ("%llvm", config.llvm_tools),
     ("%examples", os.path.join(source, "examples")),
     ("%version", config.nibble_version),
+    ("%kills", "20" if lit_config.params.get("full") else "4"),
+    ("%times", "5" if lit_config.params.get("full") else "1"),
 ]
 
 # Generated code can only be run where it runs: `REQUIRES: cpu-avx2`.

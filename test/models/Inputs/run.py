@@ -264,4 +264,5 @@ def main():
     sys.exit(f"{len(failures)} checks failed" if failures else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

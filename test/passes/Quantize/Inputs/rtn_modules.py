@@ -56,6 +56,25 @@ def element(text):
     return np.uint8 if text.startswith("ui") else np.int8
 
 
+def array(shape, kind, literal):
+    """The elements of a printed literal."""
+    kinds = {"f32": np.float32, "f64": np.float64, "i64": np.int64}
+    dtype = kinds.get(kind) or element(kind)
+    if literal.startswith('"0x'):  # many elements: one per byte, low bits
+        values = np.frombuffer(bytes.fromhex(literal[3:-1]), dtype)
+        if dtype == np.int8:
+            unused = 8 - int(kind[1:])
+            values = values << unused >> unused
+        return values.reshape(shape)
+
+    def number(match):
+        bits = np.array([int(match[0], 16)], np.uint32)
+        return repr(float(bits.view(np.float32)[0]))
+
+    values = json.loads(re.sub(r"0x[0-9A-F]+", number, literal))
+    return np.broadcast_to(np.array(values, dtype), shape)
+
+
 def parse(text, name):
     """The weight @w.NAME of a printed module; None if there is none."""
     found = re.search(
@@ -65,22 +84,7 @@ def parse(text, name):
     )
     if not found:
         return None
-    shape = int(found[1]), int(found[2])
-    kind = np.float32 if found[3] == "f32" else element(found[3])
-    literal = found[4]
-    if literal.startswith('"0x'):  # many elements: one per byte, low bits
-        values = np.frombuffer(bytes.fromhex(literal[3:-1]), kind)
-        if kind == np.int8:
-            unused = 8 - int(found[3][1:])
-            values = values << unused >> unused
-        return values.reshape(shape)
-
-    def number(match):
-        bits = np.array([int(match[0], 16)], np.uint32)
-        return repr(float(bits.view(np.float32)[0]))
-
-    values = json.loads(re.sub(r"0x[0-9A-F]+", number, literal))
-    return np.broadcast_to(np.array(values, kind), shape)
+    return array((int(found[1]), int(found[2])), found[3], found[4])
 
 
 def quantize(tool, folder, weight, bits, sym, grid, rounding, group):
