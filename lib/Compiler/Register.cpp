@@ -10,6 +10,7 @@
 #include "nibble/Compiler/Passes.h"
 #include "nibble/Compiler/Pipelines.h"
 #include "nibble/Reference/Passes.h"
+#include "nibble/Verify/Passes.h"
 #include "nibble/dialects/Onnx/Onnx.h"
 #include "nibble/dialects/QKernel/QKernel.h"
 #include "nibble/dialects/QModel/QModel.h"
@@ -44,6 +45,7 @@ void nibble::registerAllPasses() {
   registerNibblePackPasses();
   registerNibbleLowerPasses();
   registerNibbleReferencePasses();
+  registerNibbleVerifyPasses();
   registerNibbleCompilerPasses();
   registerPipelines();
   mlir::registerTransformsPasses();

@@ -8,9 +8,9 @@
 #include "nibble/Compiler/Session.h"
 
 #include "nibble/Compiler/Register.h"
-#include "nibble/Compiler/VerifyStages.h"
 #include "nibble/Support/Dims.h"
 #include "nibble/Support/WeightStore.h"
+#include "nibble/Verify/VerifyStages.h"
 #include "nibble/dialects/QModel/RebaseWeights.h"
 
 #include "mlir/IR/Builders.h"

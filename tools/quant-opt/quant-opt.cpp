@@ -8,23 +8,31 @@
 //   quant-opt model.mlir --pass-pipeline='builtin.module(...)' -o out.mlir
 //   quant-opt model.mlir --nibble-frontend --interpret=inputs.npz -o
 //   outputs.npz
+//   quant-opt model.mlir --pass-pipeline='builtin.module(...)'
+//   --bisect-accuracy=probes.npy
 //
 // mlir-opt with Nibble's dialects and passes. Stored weights are looked up
 // beside the input file. Exit codes: 0 success, 1 failure, 2 wrong usage.
 //
 //===----------------------------------------------------------------------===//
 
+#include "nibble/Base/ProcessMemory.h"
+#include "nibble/Compiler/Estimate.h"
 #include "nibble/Compiler/Register.h"
-#include "nibble/Compiler/VerifyStages.h"
+#include "nibble/Compiler/Session.h"
 #include "nibble/Reference/Passes.h"
 #include "nibble/Support/FailureHandlers.h"
 #include "nibble/Support/WeightStore.h"
+#include "nibble/Verify/BisectAccuracy.h"
+#include "nibble/Verify/VerifyStages.h"
 #include "nibble/dialects/QModel/RebaseWeights.h"
+#include "nibble/passes/Calibrate/Resume.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Dialect.h"
 #include "mlir/InitAllDialects.h"
 #include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassRegistry.h"
 #include "mlir/Support/FileUtilities.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
 #include "llvm/Support/CommandLine.h"
@@ -62,6 +70,17 @@ struct Options {
                "file's name with .weights; without such a file they stay in "
                "memory)"),
       cl::value_desc("folder")};
+  cl::opt<std::string> resume{
+      "resume",
+      cl::desc(
+          "Keep the layers that nibble-for-each-layer has finished in this "
+          "folder (default: the output file's name with .resume), and take "
+          "those that are there"),
+      cl::value_desc("folder"), cl::ValueOptional};
+  cl::opt<bool> dryRun{
+      "dry-run",
+      cl::desc("Print what memory, disk and time the passes will take, and "
+               "stop in front of the first that reads weights")};
   cl::opt<std::string> verifyStages{
       "verify-stages",
       cl::desc("Run @main after every pass on these inputs (.npy of token ids "
@@ -82,6 +101,28 @@ struct Options {
       cl::desc("Further passes that must preserve values"),
       cl::value_desc("pass,...")};
 
+  cl::opt<std::string> bisectAccuracy{
+      "bisect-accuracy",
+      cl::desc("Instead of writing a module: say which pass and which layer to "
+               "exempt first, and what that buys on these inputs and costs in "
+               "bytes. Runs the pipeline 2 + passes + layers + 2 times: whole "
+               "with every stage verified, whole, without each pass that "
+               "changed something, with each of the worst layers kept in "
+               "float, and with the best 2 and 3 of these together"),
+      cl::value_desc("probes")};
+  cl::opt<unsigned> bisectLayers{
+      "bisect-layers",
+      cl::desc("With --bisect-accuracy: how many layers to try alone, those "
+               "with the largest own errors (default: 8)"),
+      cl::init(nibble::BisectOptions().layers)};
+  cl::opt<std::string> bisectReport{
+      "bisect-report",
+      cl::desc("With --bisect-accuracy: file for the numbers, .json"),
+      cl::value_desc("file")};
+
+  nibble::BisectOptions bisection() const {
+    return {bisectAccuracy, bisectReport, bisectLayers};
+  }
   nibble::VerifyOptions verification() const {
     return {verifyStages,
             verifyReport,
@@ -130,6 +171,54 @@ struct PlaceWeights : PassWrapper<PlaceWeights, OperationPass<ModuleOp>> {
   const Options &options;
 };
 
+/// The folder of finished layers; null without --resume.
+std::shared_ptr<nibble::ResumeFolder> resumeFolder(const Options &options) {
+  if (!options.resume.getNumOccurrences())
+    return nullptr;
+  std::string folder = options.resume;
+  return std::make_shared<nibble::ResumeFolder>(
+      folder.empty() ? options.output + ".resume" : folder,
+      [](const std::string &line) { llvm::errs() << line << "\n"; });
+}
+
+/// The last pass of a dry run.
+struct PrintEstimate : PassWrapper<PrintEstimate, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(PrintEstimate)
+  PrintEstimate(nibble::SplitPipeline split, bool keepsLayers)
+      : split(std::move(split)), keepsLayers(keepsLayers) {}
+
+  void runOnOperation() override {
+    nibble::WorkOptions work;
+    work.keepsLayers = keepsLayers;
+    auto estimate = nibble::estimateWork(getOperation(), split, work);
+    if (failed(estimate))
+      return signalPassFailure();
+    nibble::printEstimate(*estimate, llvm::outs());
+  }
+
+  nibble::SplitPipeline split;
+  bool keepsLayers;
+};
+
+/// Replaces the passes that read weights by one that says what they will need.
+LogicalResult makeDryRun(PassManager &manager, const Options &options) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  manager.printAsTextualPipeline(stream);
+  auto split = nibble::splitPipeline(text);
+  if (!split)
+    return fail(split.status().message()), failure();
+  llvm::StringRef before = split->before;
+  before.consume_front("builtin.module(");
+  before.consume_back(")");
+  manager.clear();
+  if (failed(parsePassPipeline(before, manager)))
+    return failure();
+  manager.addPass(std::make_unique<PrintEstimate>(
+      *split, options.resume.getNumOccurrences() != 0));
+  return success();
+}
+
 /// Writes what was verified, also of a run that failed, and then its error.
 int finish(LogicalResult ran, const llvm::Twine &problem,
            const nibble::StageVerifier &verifier) {
@@ -137,6 +226,28 @@ int finish(LogicalResult ran, const llvm::Twine &problem,
   if (!reported.isOk())
     return fail(reported.message());
   return succeeded(ran) ? Success : fail(problem);
+}
+
+/// Tries the pipeline without its parts; the table is the output.
+int bisect(const Options &options, DialectRegistry &registry,
+           const MlirOptMainConfig &given) {
+  if (options.output != "-" || !options.interpret.empty() ||
+      !options.verifyStages.empty())
+    return fail("--bisect-accuracy writes no module; leave out -o, --interpret "
+                "and --verify-stages",
+                WrongUsage);
+  nibble::CompilerSession session;
+  session.context()->appendDialectRegistry(registry);
+  OwningOpRef<ModuleOp> module = session.load(options.input, {});
+  if (!module)
+    return Failed;
+  PassManager manager(session.context());
+  if (failed(given.setupPassPipeline(manager)))
+    return fail("cannot read the pipeline", WrongUsage);
+  if (failed(nibble::bisectAccuracy(*module, manager, options.bisection(),
+                                    llvm::outs())))
+    return fail("could not bisect '" + options.input + "'");
+  return Success;
 }
 
 int run(const Options &options, DialectRegistry &registry) {
@@ -148,7 +259,18 @@ int run(const Options &options, DialectRegistry &registry) {
   nibble::Status usage = nibble::checkUsage(verification);
   if (!usage.isOk())
     return fail(usage.message(), WrongUsage);
+  usage = nibble::checkUsage(options.bisection());
+  if (!usage.isOk())
+    return fail(usage.message(), WrongUsage);
+  if (!options.bisectAccuracy.empty())
+    return bisect(options, registry, MlirOptMainConfig::createFromCLOptions());
   bool verifies = !verification.probes.empty();
+  if (options.resume.getNumOccurrences() && options.resume.empty() &&
+      options.output == "-")
+    return fail("--resume keeps layers beside the output file; name one with "
+                "-o, or a folder with --resume=FOLDER",
+                WrongUsage);
+  std::shared_ptr<nibble::ResumeFolder> resume = resumeFolder(options);
   nibble::StageVerifier verifier(std::move(verification));
   MlirOptMainConfig given = MlirOptMainConfig::createFromCLOptions();
   MlirOptMainConfig config = given;
@@ -156,8 +278,11 @@ int run(const Options &options, DialectRegistry &registry) {
     // Our messages name the op; a printed module would bury them.
     manager.getContext()->printOpOnDiagnostic(false);
     configureWeights(manager.getContext(), options);
+    nibble::ResumeFolder::use(manager.getContext(), resume);
     if (failed(given.setupPassPipeline(manager)))
       return failure();
+    if (options.dryRun)
+      return makeDryRun(manager, options);
     if (verifies)
       verifier.attach(manager);
     if (interprets)
@@ -171,25 +296,34 @@ int run(const Options &options, DialectRegistry &registry) {
       openInputFile(options.input, &message);
   if (!file)
     return fail(message);
-  if (interprets) {
-    llvm::raw_null_ostream nothing;
-    return finish(MlirOptMain(nothing, std::move(file), registry, config),
-                  "could not interpret '" + options.input + "'", verifier);
+  std::unique_ptr<llvm::ToolOutputFile> output;
+  if (!interprets && !options.dryRun) {
+    output = openOutputFile(options.output, &message);
+    if (!output)
+      return fail(message);
   }
-  auto output = openOutputFile(options.output, &message);
-  if (!output)
-    return fail(message);
-  int code =
-      finish(MlirOptMain(output->os(), std::move(file), registry, config),
-             "could not process '" + options.input + "'", verifier);
-  if (code == Success)
+  llvm::raw_null_ostream nothing;
+  llvm::raw_ostream &out =
+      output ? static_cast<llvm::raw_ostream &>(output->os()) : nothing;
+  int code = finish(MlirOptMain(out, std::move(file), registry, config),
+                    llvm::Twine(interprets ? "could not interpret '"
+                                           : "could not process '") +
+                        options.input + "'",
+                    verifier);
+  if (code != Success)
+    return code;
+  if (output)
     output->keep();
-  return code;
+  output.reset();
+  nibble::Status removed =
+      resume ? resume->remove() : nibble::Status::success();
+  return removed.isOk() ? Success : fail(removed.message());
 }
 
 } // namespace
 
 int main(int argc, char **argv) {
+  nibble::returnLargeBlocks();
   nibble::installCompilerFailureHandlers();
   DialectRegistry registry;
   mlir::registerAllDialects(registry);

@@ -12,7 +12,9 @@
 //
 // Runs @main with the interpreter before the first and after every pass on the
 // module, and compares the outputs of the model and of every quantizable layer
-// with the first stage that had them, and with the stage before.
+// with the first stage that had them, and with the stage before. What other ops
+// computed tells where a difference began. Passes that nibble-for-each-layer
+// runs are measured on their layer alone.
 //
 // A layer's error has two sources: its weights, and what flows in from layers
 // in front of it. So every layer is also run alone, as it is now, on the input
@@ -26,8 +28,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef NIBBLE_COMPILER_VERIFYSTAGES_H
-#define NIBBLE_COMPILER_VERIFYSTAGES_H
+#ifndef NIBBLE_VERIFY_VERIFYSTAGES_H
+#define NIBBLE_VERIFY_VERIFYSTAGES_H
 
 #include "nibble/Base/Status.h"
 
@@ -43,6 +45,8 @@ class PassManager;
 } // namespace mlir
 
 namespace nibble {
+
+struct VerifyResults;
 
 struct VerifyOptions {
   /// `.npy` of token ids [sequences, tokens] or `.npz` with an array per input.
@@ -72,9 +76,12 @@ public:
   void attach(mlir::PassManager &manager);
 
   /// Prints the tables and writes the report file, for the stages that ran. An
-  /// error if the file cannot be written, or if a pass that preserves values did
-  /// not.
+  /// error if the file cannot be written, or if a pass that preserves values
+  /// did not.
   Status report(llvm::raw_ostream &os) const;
+
+  /// What was found so far; the type is the library's own.
+  const VerifyResults &results() const;
 
   struct State;
 
@@ -84,4 +91,4 @@ private:
 
 } // namespace nibble
 
-#endif // NIBBLE_COMPILER_VERIFYSTAGES_H
+#endif // NIBBLE_VERIFY_VERIFYSTAGES_H

@@ -11,8 +11,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef NIBBLE_LIB_COMPILER_DRIFT_H
-#define NIBBLE_LIB_COMPILER_DRIFT_H
+#ifndef NIBBLE_LIB_VERIFY_DRIFT_H
+#define NIBBLE_LIB_VERIFY_DRIFT_H
 
 #include "nibble/Base/Tensor.h"
 
@@ -57,4 +57,4 @@ private:
 
 } // namespace nibble
 
-#endif // NIBBLE_LIB_COMPILER_DRIFT_H
+#endif // NIBBLE_LIB_VERIFY_DRIFT_H

@@ -1,12 +1,14 @@
 """Compares what --verify-stages reports with ONNX Runtime and the oracles.
 
-usage: verify_stages.py MODEL.onnx PROBES.npy REPORT.json REPORT.html
+usage: stages.py MODEL.onnx PROBES.npy REPORT.json REPORT.html
 """
 
 import html.parser
 import json
 import os
+import re
 import sys
+import xml.etree.ElementTree
 
 import numpy as np
 import onnx
@@ -37,9 +39,13 @@ for row in rows:
         assert row["added_rel_l2"] < 1e-6, row
         assert row.get("own_added_rel_l2", 0) < 1e-6, row
 lowered = stage_of("qkernel-lower")
-assert len(lowered) == 38 and lowered["logits"]["layer"] == "main"
-assert all("own_rel_l2" in row for id, row in lowered.items() if id != "logits")
+assert lowered["logits"]["layer"] == "main"
+assert sum("own_rel_l2" in row for row in lowered.values()) == 37
 assert lowered["m/layers.3/mlp/up_proj"]["layer"] == "layer_3"
+# So is what lies between them.
+attention = lowered["/m/layers.3/self_attn/MatMul_1"]
+assert attention["op"] == "step.attention" and attention["layer"] == "layer_3"
+assert sum(row.get("op") == "step.rms_norm" for row in lowered.values()) == 11
 
 # Each layer's own error is that of its rounded weight on the input that ONNX
 # Runtime gives it.
@@ -99,12 +105,14 @@ for node in products:
 class Page(html.parser.HTMLParser):
     """Nothing from elsewhere, and everything that is opened is closed."""
 
-    open_tags, figures = [], 0
+    open_tags, figures, titles, bars = [], 0, 0, 0
 
     def handle_starttag(self, tag, attrs):
         assert tag not in ("script", "link", "img", "iframe"), tag
         assert not any(name in ("src", "href") for name, _ in attrs)
         self.figures += tag == "figure"
+        self.titles += tag == "title"
+        self.bars += tag in ("rect", "circle")
         if tag not in ("meta", "br"):
             self.open_tags.append(tag)
 
@@ -114,6 +122,16 @@ class Page(html.parser.HTMLParser):
 
 page = Page()
 with open(html_path) as file:
-    page.feed(file.read())
-assert not page.open_tags and page.figures == 9
+    text = file.read()
+page.feed(text)
+# Weights and inputs of eight layers; every mark says what it is.
+assert not page.open_tags and page.figures == 16
+assert text.count("weights, -") == 8 and text.count("inputs, -") == 8
+assert page.titles == page.bars + 1 and page.bars > 500
+drawings = re.findall("<svg.*?</svg>", text, re.S)
+assert len(drawings) == 17
+for drawing in drawings:
+    xml.etree.ElementTree.fromstring(drawing)
+for heading in "Passes", "Worst layers", "Error by layer", "Bits and bytes":
+    assert f"<h2>{heading}" in text, heading
 print(compared, "layers agree")

@@ -7,22 +7,19 @@
 //
 // The pipeline becomes one pass, which reads the probes first and fails at the
 // end if a check did; an instrumentation cannot fail a pass. The
-// instrumentation sees every pass of whoever made the pipeline. What passes on
-// functions did is measured together, before the next pass on the module.
+// instrumentation sees every pass of whoever made the pipeline. A pass that
+// nibble-for-each-layer runs is measured on the layer alone, with the inputs
+// that it had in the stage before. What passes on functions did is measured
+// together, before the next pass on the module.
 //
 //===----------------------------------------------------------------------===//
 
-#include "nibble/Compiler/VerifyStages.h"
+#include "nibble/Verify/VerifyStages.h"
 
 #include "StageState.h"
 
 #include "nibble/Base/OutputFile.h"
-#include "nibble/Bundle/Generation.h"
-#include "nibble/dialects/Onnx/Onnx.h"
-#include "nibble/dialects/QKernel/EntryPoints.h"
-#include "nibble/passes/Calibrate/Calibration.h"
 
-#include "mlir/IR/Diagnostics.h"
 #include "mlir/Pass/Pass.h"
 #include "mlir/Pass/PassInstrumentation.h"
 #include "mlir/Pass/PassManager.h"
@@ -68,128 +65,6 @@ bool nibble::preservesValues(StringRef pass) {
                                              "inline",
                                              "symbol-dce"};
   return pass.starts_with("onnx-raise-") || llvm::is_contained(others, pass);
-}
-
-//===----------------------------------------------------------------------===//
-// Runs
-//===----------------------------------------------------------------------===//
-
-LogicalResult StageVerifier::State::readProbes(ModuleOp module) {
-  auto main = module.lookupSymbol<func::FuncOp>("main");
-  if (!main)
-    return module.emitError("--verify-stages expects a function @main to run, "
-                            "got none");
-  auto samples = readSamples(main, options.probes, /*limit=*/0);
-  if (failed(samples))
-    return failure();
-  for (CalibrationSample &sample : *samples) {
-    NamedTensors named;
-    for (auto [index, tensor] : llvm::enumerate(sample.arguments)) {
-      auto name = main.getArgAttrOfType<StringAttr>(index, onnx::nameAttrName);
-      named.emplace_back(name ? name.str() : std::to_string(index),
-                         std::move(tensor));
-    }
-    probes.push_back(std::move(named));
-  }
-  // A model that generates no text may well have ports that nobody can
-  // describe.
-  ScopedDiagnosticHandler silent(module.getContext(),
-                                 [](Diagnostic &) { return success(); });
-  if (FailureOr<EntryPoint> entry = describeEntry(main); succeeded(entry))
-    if (std::optional<GenerationInfo> roles = findGeneration(*entry))
-      logits = entry->outputs[roles->logits].name;
-  return success();
-}
-
-FailureOr<StageRecord> StageVerifier::State::run(ModuleOp module) {
-  FailureOr<StageRecord> stage =
-      runStage(module, probes, first, trail, makesPage());
-  if (failed(stage))
-    return failure();
-  for (LayerRecord &layer : stage->layers) {
-    std::string &function = functionOf[layer.id];
-    if (function.empty() || layer.function != "main")
-      function = layer.function;
-    layer.function = function;
-  }
-  return stage;
-}
-
-void StageVerifier::State::keepFirst(const StageRecord &stage) {
-  for (const LayerRecord &layer : stage.layers)
-    if (first.byId.try_emplace(layer.id, first.layers.size()).second)
-      first.layers.push_back(layer);
-  if (first.outputs.empty())
-    first.outputs = stage.outputs;
-}
-
-LogicalResult StageVerifier::State::start(ModuleOp module) {
-  if (failed(readProbes(module)))
-    return failure();
-  FailureOr<StageRecord> stage = run(module);
-  if (failed(stage))
-    return failure();
-  keepFirst(*stage);
-  gatherHistograms(*stage);
-  results.layers = summarizeLayers(module);
-  previous = std::move(*stage);
-  fingerprint.emplace(module);
-  isActive = true;
-  return success();
-}
-
-void StageVerifier::State::measure(ModuleOp module, StringRef pass) {
-  if (!isActive || !problem.empty())
-    return;
-  OperationFingerPrint now(module);
-  if (now == *fingerprint) {
-    StageResult same;
-    same.pass = pass.str();
-    same.preserving = true;
-    same.changed = false;
-    results.stages.push_back(std::move(same));
-    return;
-  }
-  fingerprint = now;
-  FailureOr<StageRecord> stage = run(module);
-  if (failed(stage)) {
-    problem = "cannot run the model after '" + pass.str() + "'";
-    return;
-  }
-  keepFirst(*stage);
-  gatherHistograms(*stage);
-  // Where ids have ended, what the layers were last is what they are.
-  if (auto layers = summarizeLayers(module);
-      layers.size() >= results.layers.size())
-    results.layers = std::move(layers);
-  StageResult result = compare(*stage, pass);
-  previous = std::move(*stage);
-  check(result);
-  results.stages.push_back(std::move(result));
-}
-
-void StageVerifier::State::begin(ModuleOp module) {
-  measureNested(module);
-  isInPass = true;
-}
-
-void StageVerifier::State::end(ModuleOp module, StringRef pass) {
-  isInPass = false;
-  measure(module, pass);
-}
-
-void StageVerifier::State::addNested(StringRef pass) {
-  std::scoped_lock lock(mutex);
-  if (!isInPass && !llvm::is_contained(nested, pass))
-    nested.push_back(pass.str());
-}
-
-void StageVerifier::State::measureNested(ModuleOp module) {
-  if (nested.empty())
-    return;
-  std::string names = llvm::join(nested, "+");
-  nested.clear();
-  measure(module, names);
 }
 
 //===----------------------------------------------------------------------===//
@@ -242,10 +117,14 @@ public:
   void runBeforePass(Pass *pass, Operation *op) override {
     if (isVerified(pass, op))
       state->begin(cast<ModuleOp>(op));
+    else if (isInLayer(pass, op))
+      state->beginInLayer(cast<ModuleOp>(op));
   }
   void runAfterPass(Pass *pass, Operation *op) override {
     if (isVerified(pass, op))
       state->end(cast<ModuleOp>(op), nameOf(pass));
+    else if (isInLayer(pass, op))
+      state->endInLayer(cast<ModuleOp>(op), nameOf(pass));
     else if (!isa<Verified>(pass) && !isAdaptor(pass))
       state->addNested(nameOf(pass));
   }
@@ -253,6 +132,10 @@ public:
 private:
   static bool isVerified(Pass *pass, Operation *op) {
     return isa<ModuleOp>(op) && !op->getParentOp() && !isa<Verified>(pass) &&
+           !isAdaptor(pass);
+  }
+  static bool isInLayer(Pass *pass, Operation *op) {
+    return isa<ModuleOp>(op) && isa_and_nonnull<ModuleOp>(op->getParentOp()) &&
            !isAdaptor(pass);
   }
 
@@ -272,6 +155,8 @@ void StageVerifier::attach(PassManager &manager) {
   manager.addPass(std::make_unique<Verified>(state, std::move(pipeline)));
   manager.addInstrumentation(std::make_unique<StageInstrumentation>(state));
 }
+
+const VerifyResults &StageVerifier::results() const { return state->results; }
 
 Status StageVerifier::report(llvm::raw_ostream &os) const {
   if (state->results.stages.empty())

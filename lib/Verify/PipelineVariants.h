@@ -1,0 +1,52 @@
+//===- PipelineVariants.h - A pipeline without some of it -------*- C++ -*-===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef NIBBLE_LIB_VERIFY_PIPELINEVARIANTS_H
+#define NIBBLE_LIB_VERIFY_PIPELINEVARIANTS_H
+
+#include "StageRows.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "mlir/Pass/PassManager.h"
+
+#include <set>
+
+namespace nibble {
+
+/// What a variant leaves out.
+struct Exemption {
+  std::string pass;             ///< by argument, wherever it runs; empty: none
+  std::set<std::string> layers; ///< ids that are kept in floating point
+};
+
+/// One pipeline on one model, whole and in variants. Passes that only import
+/// and raise run once; packing and lowering do not run.
+class PipelineVariants {
+public:
+  PipelineVariants(mlir::ModuleOp module, const mlir::OpPassManager &pipeline)
+      : module(module), pipeline(pipeline) {}
+
+  /// Runs all of it once, with every stage verified on `probes`.
+  mlir::FailureOr<VerifyResults> runWhole(const std::string &probes);
+  /// After that: the model with `exempt` left out, or why that does not work.
+  Expected<mlir::OwningOpRef<mlir::ModuleOp>> run(const Exemption &exempt);
+
+  /// Passes of the whole run, by argument, that may be left out: those that
+  /// changed something after the plan was there, or would have to make one.
+  std::vector<std::string> candidates(const VerifyResults &whole) const;
+
+private:
+  mlir::ModuleOp module;
+  const mlir::OpPassManager &pipeline;
+  mlir::OwningOpRef<mlir::ModuleOp> raised; ///< behind the frontend
+  size_t raisingPasses = 0;                 ///< that made it
+};
+
+} // namespace nibble
+
+#endif // NIBBLE_LIB_VERIFY_PIPELINEVARIANTS_H
