@@ -266,6 +266,8 @@ FailureOr<WorkEstimate> nibble::estimateWork(ModuleOp module,
                                   : StringRef());
   WorkCounter counter(methods, pipeline.layers && pipeline.layers->floatStream);
   for (func::FuncOp function : module.getOps<func::FuncOp>()) {
+    if (function.isExternal())
+      continue;
     auto costs = costsOf(function, *dims);
     if (failed(costs))
       return failure();

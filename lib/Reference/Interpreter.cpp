@@ -648,7 +648,8 @@ FailureOr<std::vector<Tensor>> FunctionRun::operands() const {
   return state->run.operands();
 }
 
-void FunctionRun::supply(std::vector<Tensor> results) {
+void FunctionRun::supply(std::vector<Tensor> results, const DimValues &sizes) {
+  state->dims.insert(sizes.begin(), sizes.end());
   state->run.supply(results);
 }
 

@@ -212,6 +212,9 @@ Status Session::State::runSteps() {
         step.kernel(stepBuffers, stepScalars, begin, end);
       });
     }
+    if (step.stage != 0 && step.taskCount <= 0)
+      return Status::error("the bundle's program defines dimensions in a step "
+                           "without tasks; compile the model again");
     if (step.stage != 0)
       if (Status status = enter(stages[step.stage]); !status.isOk())
         return status;

@@ -106,7 +106,9 @@ void Bisection::sort(size_t from) {
                    [](const Outcome &a, const Outcome &b) {
                      if (a.problem.empty() != b.problem.empty())
                        return a.problem.empty();
-                     return a.accuracy.distance() < b.accuracy.distance();
+                     double x = a.accuracy.distance(),
+                            y = b.accuracy.distance();
+                     return std::isnan(y) ? !std::isnan(x) : x < y;
                    });
 }
 
@@ -202,7 +204,7 @@ void Bisection::print(llvm::raw_ostream &os) const {
          << StringRef(outcome.problem).split('\n').first << "\n";
   for (const char *kind : {"pass", "layer"})
     for (const Outcome &outcome : outcomes)
-      if (outcome.kind == kind) {
+      if (outcome.kind == kind && outcome.problem.empty()) {
         Line line = lineOf(outcome);
         if (outcome.accuracy.distance() < base.accuracy.distance())
           os << "exempt first the " << kind << " " << outcome.what

@@ -16,6 +16,8 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 
+#include <limits>
+
 using namespace mlir;
 using namespace nibble;
 
@@ -152,6 +154,29 @@ StageComparison::compareValue(ValueRecord &now, const StageRecord &before) {
   return row;
 }
 
+/// The function that an output is of.
+static std::string functionOfOutput(StringRef name) {
+  return name.consume_front("@") ? name.split('#').first.str() : "main";
+}
+
+/// An output of `before` that `stage` lacks, or has in another shape: it is as
+/// far off as can be. Nothing if it is there.
+static std::optional<StageRow> lostOutput(const std::string &name,
+                                          ArrayRef<Tensor> before,
+                                          const StageRecord &stage) {
+  for (const auto &[candidate, tensors] : stage.outputs)
+    if (candidate == name && compareAll(before, tensors))
+      return std::nullopt;
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  StageRow row;
+  row.value = name;
+  row.layer = functionOfOutput(name);
+  row.isOutput = true;
+  row.drift = {0, infinity, -infinity, infinity};
+  row.added = row.drift;
+  return row;
+}
+
 std::optional<StageRow>
 StageComparison::compareOutput(const std::string &name, ArrayRef<Tensor> now,
                                const StageRecord &before) const {
@@ -170,8 +195,7 @@ StageComparison::compareOutput(const std::string &name, ArrayRef<Tensor> now,
     return std::nullopt;
   StageRow row;
   row.value = name;
-  StringRef layer = name;
-  row.layer = layer.consume_front("@") ? layer.split('#').first.str() : "main";
+  row.layer = functionOfOutput(name);
   row.isOutput = true;
   row.drift = *drift;
   row.added = *added;
@@ -214,6 +238,9 @@ StageResult StageComparison::compare(StageRecord &stage, StageRecord &before,
   std::vector<StageRow> outputs;
   for (const auto &[name, tensors] : stage.outputs)
     if (std::optional<StageRow> row = compareOutput(name, tensors, before))
+      outputs.push_back(std::move(*row));
+  for (const auto &[name, tensors] : before.outputs)
+    if (std::optional<StageRow> row = lostOutput(name, tensors, stage))
       outputs.push_back(std::move(*row));
   bool isEquivalent =
       !outputs.empty() && llvm::all_of(outputs, [&](const StageRow &row) {

@@ -221,7 +221,11 @@ void StageVerifier::State::endInLayer(ModuleOp part, StringRef pass) {
   auto layer = part.lookupSymbol<func::FuncOp>(layerInWork);
   if (!isRunning() || !layer || calls == previous.calls.end())
     return;
-  size_t index = passesInLayer++;
+  // Layers may have other numbers of turns: the next result of this pass.
+  size_t index = passesInLayer;
+  while (index < inLayers.size() && inLayers[index].pass != pass)
+    ++index;
+  passesInLayer = index + 1;
   if (index == inLayers.size())
     addSame(inLayers, pass);
   StageResult &result = inLayers[index];

@@ -217,7 +217,8 @@ void writeLines(const VerifyResults &results, llvm::raw_ostream &os) {
   std::vector<std::string> values = shownValues(stages, /*outputs=*/false);
   if (values.empty())
     return;
-  int lowest = static_cast<int>(std::floor(std::log10(results.tolerance)));
+  int lowest = static_cast<int>(
+      std::floor(std::log10(std::max(results.tolerance, 1e-16))));
   double highest = 0;
   for (const StageResult *stage : stages)
     for (const StageRow &row : stage->rows)

@@ -39,6 +39,9 @@ Status nibble::checkUsage(const VerifyOptions &options) {
     return Status::error("--verify-report expects a file that ends in .json or "
                          ".html, got '" +
                          options.report + "'");
+  if (!(options.tolerance >= 0))
+    return Status::error("--verify-tolerance expects 0 or more, got " +
+                         std::to_string(options.tolerance));
   return Status::success();
 }
 
@@ -48,6 +51,7 @@ bool nibble::preservesValues(StringRef pass) {
   // it fixes. qmodel-fold-channel-scales moves factors into layers, whose own
   // outputs change.
   static constexpr StringLiteral others[] = {"onnx-canonicalize",
+                                             "onnx-name-sizes",
                                              "onnx-fold-shapes",
                                              "onnx-fold-weights",
                                              "onnx-split-stacks",
@@ -160,7 +164,8 @@ const VerifyResults &StageVerifier::results() const { return state->results; }
 
 Status StageVerifier::report(llvm::raw_ostream &os) const {
   if (state->results.stages.empty())
-    return Status::success();
+    return state->problem.empty() ? Status::success()
+                                  : Status::error(state->problem);
   printTable(state->results, os);
   const std::string &path = state->options.report;
   if (!path.empty()) {

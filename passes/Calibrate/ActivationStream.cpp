@@ -59,7 +59,7 @@ ActivationStream::pass(func::FuncOp layer, ArrayRef<CalibrationSample> samples,
     FailureOr<std::vector<Tensor>> results = layerRun->operands();
     if (failed(results))
       return failure();
-    run.supply(std::move(*results));
+    run.supply(std::move(*results), layerRun->dims());
     if (Status status = run.keepWith(keep); !status.isOk())
       return layer.emitError() << status.message();
     if (endOfRun)

@@ -126,6 +126,9 @@ private:
       std::string why = selection->whyNot(linear.getId());
       if (linear->getParentOp() != function)
         why = "it is inside of control flow";
+      auto x = cast<RankedTensorType>(linear.getX().getType());
+      if (x.isDynamicDim(x.getRank() - 1))
+        why = "its number of inputs is not static";
       if (why.empty())
         firstReaders.insert({linear.getX(), linear});
       else
@@ -166,7 +169,9 @@ private:
     FailureOr<SmallVector<Stage, 0>> stages = missing(*file, *read, present);
     if (failed(stages) || failed(run(main, *stages, *file, *read)))
       return failure();
-    file->retain([&](const std::string &id) { return present.contains(id); });
+    // What was not looked at may still hold.
+    if (include.empty() && exclude.empty())
+      file->retain([&](const std::string &id) { return present.contains(id); });
     if (Status status = file->commit(); !status.isOk())
       return error() << status.message();
     module->setAttr(statisticsFileAttrName,
@@ -327,7 +332,7 @@ private:
       FailureOr<std::vector<Tensor>> results = inner->operands();
       if (failed(results))
         return failure();
-      each.supply(std::move(*results));
+      each.supply(std::move(*results), inner->dims());
       Status kept = each.keepWith(
           [&](const Tensor &tensor) { return waiting->keep(tensor); });
       if (!kept.isOk())

@@ -216,6 +216,10 @@ FailureOr<InputStatistics> Calibration::measure(Operation *layer,
   }
   ThreadPool *pool = &threadPool(layer->getContext());
   auto type = cast<RankedTensorType>(input.get().getType());
+  if (type.isDynamicDim(type.getRank() - 1))
+    return layer->emitOpError(
+               "expects an input with a static number of channels, got ")
+           << type;
   InputGatherer gatherer(type.getShape().back(), request);
   for (size_t i = 0; i < samples.size(); ++i) {
     FailureOr<Tensor> x = valueOf(function, input, samples[i]);

@@ -139,12 +139,18 @@ Status Checkpoint::checkKey(const CheckpointKey &key) {
   if (!foreign)
     return foreign.status();
   if (!llvm::sys::fs::exists(file("key"))) {
+    // Layers without a key are not from here, whatever they are called.
+    Expected<std::vector<std::string>> own = ownFiles(folder);
+    if (!own)
+      return own.status();
+    llvm::copy_if(*own, std::back_inserter(*foreign),
+                  [](const std::string &name) { return !isTemporary(name); });
     if (!foreign->empty())
       return Status::error("expects '" + folder +
                            "' to be a checkpoint, an empty folder or a new "
                            "one, got a folder with '" +
                            foreign->front() + "'; choose another folder");
-    // What is left of one that was being removed.
+    // A key that was never renamed.
     if (Status status = removeFrom(0); !status.isOk())
       return status;
     json::Object object;
@@ -349,15 +355,16 @@ Status Checkpoint::removeFrom(size_t index) const {
 
 Status Checkpoint::remove() {
   spill.reset();
-  // Without its key, what is left after a crash is not taken for a checkpoint.
-  llvm::sys::fs::remove(file("key"));
+  // The key goes last: what is left after a crash is a checkpoint with fewer
+  // layers, and a folder without a key holds nothing of ours.
   if (Status status = removeFrom(0); !status.isOk())
     return status;
-  llvm::sys::fs::remove(file("weights"));
+  llvm::sys::fs::remove(file("key"));
+  ::rmdir(file("weights").c_str());
   llvm::sys::fs::remove(file("lock"));
   if (lock >= 0)
     ::close(std::exchange(lock, -1));
   // It stays if somebody put files there.
-  llvm::sys::fs::remove(folder);
+  ::rmdir(folder.c_str());
   return Status::success();
 }

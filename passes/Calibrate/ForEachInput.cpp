@@ -25,6 +25,7 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
+#include "llvm/ADT/SetVector.h"
 
 namespace nibble {
 #define GEN_PASS_DEF_FOREACHINPUT
@@ -44,14 +45,23 @@ namespace {
 
 /// The linears whose results `value` is made of by activations and products
 /// alone.
-void findMakers(Value value, SmallVectorImpl<LinearOp> &makers) {
-  Operation *op = value.getDefiningOp();
-  if (auto linear = dyn_cast_or_null<LinearOp>(op))
-    makers.push_back(linear);
-  else if (isa_and_nonnull<ActivationOp, GatedActivationOp, MultiplyOp,
-                           ChannelScaleOp>(op))
-    for (Value operand : op->getOperands())
-      findMakers(operand, makers);
+SmallVector<LinearOp> makersOf(Value value) {
+  SmallVector<LinearOp> makers;
+  llvm::SetVector<Operation *> ops;
+  auto add = [&](Value operand) {
+    if (Operation *op = operand.getDefiningOp())
+      ops.insert(op);
+  };
+  add(value);
+  for (size_t i = 0; i < ops.size(); ++i) {
+    if (auto linear = dyn_cast<LinearOp>(ops[i]))
+      makers.push_back(linear);
+    else if (isa<ActivationOp, GatedActivationOp, MultiplyOp, ChannelScaleOp>(
+                 ops[i]))
+      for (Value operand : ops[i]->getOperands())
+        add(operand);
+  }
+  return makers;
 }
 
 struct ForEachInput : nibble::impl::ForEachInputBase<ForEachInput> {
@@ -105,11 +115,12 @@ private:
         return;
       auto [turn, isNew] = turns.try_emplace(linear.getX(), count);
       if (isNew) {
-        SmallVector<LinearOp> makers;
-        findMakers(linear.getX(), makers);
-        for (LinearOp maker : makers)
+        int64_t latest = -1;
+        for (LinearOp maker : makersOf(linear.getX()))
           if (auto earlier = maker->getAttrOfType<IntegerAttr>(turnAttrName))
-            turn->second = earlier.getInt();
+            latest = std::max(latest, earlier.getInt());
+        if (latest >= 0)
+          turn->second = latest;
         count = std::max(count, turn->second + 1);
       }
       linear->setAttr(turnAttrName, builder.getI64IntegerAttr(turn->second));

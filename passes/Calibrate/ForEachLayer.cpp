@@ -221,14 +221,19 @@ private:
     return status.isOk() ? success() : layer.emitError() << status.message();
   }
 
+  /// The file of statistics: that of the option, or one that the model names.
+  std::string statisticsOf(ModuleOp model) {
+    if (!statistics.empty())
+      return statistics;
+    auto named = model->getAttrOfType<StringAttr>(statisticsFileAttrName);
+    return named ? named.str() : std::string();
+  }
+
   /// Attaches the statistics of the option, or those that the model names,
   /// which are only read: they were asked for at another place.
   LogicalResult attachStatistics(ModuleOp model, func::FuncOp main,
                                  const CalibrationData *from) {
-    std::string path = statistics;
-    if (path.empty())
-      if (auto named = model->getAttrOfType<StringAttr>(statisticsFileAttrName))
-        path = named.str();
+    std::string path = statisticsOf(model);
     if (path.empty())
       return success();
     keys.emplace(main);
@@ -270,7 +275,7 @@ private:
       folder = driver->next();
     if (folder.empty())
       return success();
-    RunIdentity identity{"", data, samples, statistics, floatStream};
+    RunIdentity identity{"", data, samples, statisticsOf(model), floatStream};
     llvm::raw_string_ostream text(identity.pipeline);
     nested.printAsTextualPipeline(text);
     FailureOr<CheckpointKey> key = checkpointKey(model, identity);

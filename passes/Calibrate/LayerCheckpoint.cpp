@@ -41,10 +41,29 @@ static std::string identityOf(StoredAttr stored) {
 // Keys
 //===----------------------------------------------------------------------===//
 
-/// The hash of a file's bytes; "none" without a name.
+/// The hash of a file's bytes, or of those in a folder; "none" without a name.
 static FailureOr<std::string> hashOfFile(ModuleOp model, StringRef path) {
   if (path.empty())
     return std::string("none");
+  if (llvm::sys::fs::is_directory(path)) {
+    std::vector<std::string> names;
+    std::error_code error;
+    for (llvm::sys::fs::directory_iterator entry(path, error), end;
+         entry != end && !error; entry.increment(error))
+      names.push_back(entry->path());
+    if (error)
+      return model.emitError()
+             << "cannot read the folder '" << path << "': " << error.message();
+    llvm::sort(names);
+    std::string hashes;
+    for (const std::string &name : names) {
+      FailureOr<std::string> hash = hashOfFile(model, name);
+      if (failed(hash))
+        return failure();
+      hashes += name + " " + *hash + "\n";
+    }
+    return hashOf(hashes);
+  }
   auto file = MappedFile::open(path.str());
   if (!file)
     return model.emitError() << file.status().message();
@@ -94,7 +113,7 @@ FailureOr<CheckpointKey> nibble::checkpointKey(ModuleOp model,
   // Without data, statistics are what the result depends on; with data, they
   // only save time, and grow while the pass runs.
   bool readsStatistics =
-      run.data.empty() && llvm::sys::fs::is_regular_file(run.statistics);
+      run.data.empty() && llvm::sys::fs::exists(run.statistics);
   FailureOr<std::string> data =
       hashOfFile(model, readsStatistics ? run.statistics : run.data);
   if (failed(data))

@@ -154,11 +154,16 @@ FailureOr<CalibrationData> runsOf(func::FuncOp main, StringRef path,
   data.sequences = static_cast<int64_t>(sequences.size());
   while (!sequences.empty()) {
     auto length = static_cast<int64_t>(sequences.front().ids.size());
-    auto most = static_cast<size_t>(std::clamp<int64_t>(
-        tokensPerRun / length, 1, std::max<int64_t>(ports->rows.max, 1)));
+    int64_t least = std::max<int64_t>(ports->rows.min, 1);
+    int64_t most = std::clamp<int64_t>(tokensPerRun / length, least,
+                                       std::max(ports->rows.max, least));
     ArrayRef<Sequence> part = sequences.take_while([&](const Sequence &next) {
       return static_cast<int64_t>(next.ids.size()) == length;
     });
+    // No more than leaves a whole batch.
+    auto equal = static_cast<int64_t>(part.size());
+    if (equal > most && equal - most < least && equal >= 2 * least)
+      most = equal - least;
     part = part.take_front(most);
     if (static_cast<int64_t>(part.size()) < ports->rows.min)
       return fail(Status::error(

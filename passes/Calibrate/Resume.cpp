@@ -11,7 +11,8 @@
 
 #include "mlir/IR/Dialect.h"
 #include "mlir/IR/MLIRContext.h"
-#include "llvm/Support/FileSystem.h"
+
+#include <unistd.h>
 
 using namespace mlir;
 using namespace nibble;
@@ -65,7 +66,7 @@ Status ResumeFolder::remove() {
     if (Status status = checkpoint->remove(); !status.isOk())
       return status;
   done.clear();
-  // Stays if others put files there.
-  llvm::sys::fs::remove(folder);
+  // Stays if others put files there, or if it is no folder.
+  ::rmdir(folder.c_str());
   return Status::success();
 }

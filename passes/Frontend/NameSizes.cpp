@@ -76,11 +76,22 @@ bool isCalled(func::FuncOp function) {
       function, function->getParentOfType<ModuleOp>());
 }
 
+/// Whether onnx-fold-shapes computes the node: its shape is known, since its
+/// operands are.
+bool isFolded(onnx::NodeOp node) {
+  auto type = dyn_cast<RankedTensorType>(node->getResult(0).getType());
+  return type && type.hasStaticShape() &&
+         llvm::all_of(node.getInputs(), [](Value operand) {
+           return operand.getDefiningOp<onnx::ConstantOp>();
+         });
+}
+
 /// Names the sizes of the nodes in the body. True if there are any.
 bool nameSizes(Block &body, SizeNames &names) {
   bool found = false;
   for (auto node : body.getOps<onnx::NodeOp>()) {
-    if (!onnx::hasDataDependentShape(node) || node.getInputs().empty())
+    if (!onnx::hasDataDependentShape(node) || node.getInputs().empty() ||
+        isFolded(node))
       continue;
     found = true;
     if (!node->hasAttr(sizesAttrName))

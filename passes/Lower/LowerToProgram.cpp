@@ -184,7 +184,8 @@ private:
     Operation *terminator = function.getBody().front().getTerminator();
     for (auto [index, value] : llvm::enumerate(terminator->getOperands())) {
       std::optional<unsigned> storage = storages.find(value);
-      bool own = storage && storages[*storage].kind == BufferKind::Arena;
+      bool own = storage && storages[*storage].kind == BufferKind::Arena &&
+                 isSizedWith(value, storages[*storage]);
       FailureOr<unsigned> home =
           own ? FailureOr<unsigned>(*storage) : copyToOutput(value, terminator);
       if (failed(home))
@@ -195,7 +196,19 @@ private:
     return success();
   }
 
-  /// An output that is an input, a weight, a constant or another output.
+  /// Whether the storage was made when all dimensions of `value` were known. A
+  /// view may have one that a later step has found.
+  bool isSizedWith(Value value, const Storage &storage) const {
+    std::set<std::string> known = storage.bytes.symbols();
+    for (const DimExpr &dim : *dims.of(value).shape)
+      for (const std::string &name : dim.symbols())
+        if (!known.count(name))
+          return false;
+    return true;
+  }
+
+  /// An output that is an input, a weight, a constant or another output, or a
+  /// view with a size that its bytes did not know.
   FailureOr<unsigned> copyToOutput(Value value, Operation *terminator) {
     OpBuilder builder(terminator);
     auto copy = onnx::NodeOp::create(

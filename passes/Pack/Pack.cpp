@@ -113,6 +113,11 @@ private:
     if (!x.getElementType().isF32())
       return linear.emitOpError("expects float32 activations for the CPU, got ")
              << x << "; convert the model to float32 when exporting it";
+    auto matrix = cast<RankedTensorType>(linear.getWeight().getType());
+    if (llvm::is_contained(matrix.getShape(), 0))
+      return linear.emitOpError("cannot pack: expects a weight with at least "
+                                "one output and one input, got ")
+             << matrix;
     FailureOr<std::optional<QuantizedInput>> input = quantizedInput(linear);
     if (failed(input))
       return failure();

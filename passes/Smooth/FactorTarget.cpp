@@ -302,6 +302,10 @@ FailureOr<FactorTarget> nibble::findTargetOfAny(Value value, ChannelTies &ties,
                                                 std::string &why) {
   why.clear();
   ties.clear();
+  if (ShapedType::isDynamic(shapeOf(value).back())) {
+    why = "its number of channels is not static";
+    return failure();
+  }
   // Factors that all differ, the numbers of the channels from 1.
   std::vector<double> numbers(shapeOf(value).back());
   std::iota(numbers.begin(), numbers.end(), 1);

@@ -232,9 +232,10 @@ int finish(LogicalResult ran, const llvm::Twine &problem,
 int bisect(const Options &options, DialectRegistry &registry,
            const MlirOptMainConfig &given) {
   if (options.output != "-" || !options.interpret.empty() ||
-      !options.verifyStages.empty())
-    return fail("--bisect-accuracy writes no module; leave out -o, --interpret "
-                "and --verify-stages",
+      !options.verifyStages.empty() || options.dryRun ||
+      options.resume.getNumOccurrences() != 0)
+    return fail("--bisect-accuracy writes no module; leave out -o, "
+                "--interpret, --verify-stages, --dry-run and --resume",
                 WrongUsage);
   nibble::CompilerSession session;
   session.context()->appendDialectRegistry(registry);

@@ -83,8 +83,9 @@ public:
                             const Observer &observer = {});
   /// The operands of the op at which the run stands.
   mlir::FailureOr<std::vector<Tensor>> operands() const;
-  /// Takes `results` for those of that op, and passes it.
-  void supply(std::vector<Tensor> results);
+  /// Takes `results` for those of that op, and passes it. `sizes` are
+  /// dimensions that were found in making them.
+  void supply(std::vector<Tensor> results, const DimValues &sizes = {});
   const DimValues &dims() const;
   /// The op at which the run stands.
   mlir::Operation *position() const;
