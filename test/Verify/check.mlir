@@ -32,6 +32,11 @@
 // NORM: moved the qmodel.rms_norm 'norm' in @main by {{.*}}; nothing in front of it has changed
 // RUN: not quant-opt %s --pass-pipeline='builtin.module(qmodel-plan{bits=2 group=0 include=down},qmodel-quantize-rtn,%{file})' 2>&1 | FileCheck %s --check-prefix=DOWN
 
+// An output of another shape, or another name, has moved too.
+// RUN: sed 's/onnx.name = "y"/onnx.name = "z"/' %s > %t/renamed.mlir
+// RUN: not quant-opt %t/renamed.mlir --pass-pipeline='builtin.module(nibble-check{probes=%t/in.npz reference=%t/r.safetensors})' 2>&1 | FileCheck %s --check-prefix=LOST
+// LOST: error: nibble-check: {{.*}} moved 'y' in @main by a relative L2 of INF
+
 // What it refuses.
 // RUN: not quant-opt %s --pass-pipeline='builtin.module(nibble-check)' 2>&1 | FileCheck %s --check-prefix=PROBES
 // PROBES: error: nibble-check: expects 'probes' to name a file of inputs

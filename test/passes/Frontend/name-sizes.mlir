@@ -52,3 +52,15 @@ func.func private @called(%x: tensor<4xf32>) -> tensor<1x2xi64> {
   %0 = onnx.node "NonZero"(%x) {version = 13 : i64} : (tensor<4xf32>) -> tensor<1x2xi64>
   return %0 : tensor<1x2xi64>
 }
+
+// -----
+
+// onnx-fold-shapes computes this one.
+// CHECK-LABEL: func.func @constant
+// CHECK-NOT: qmodel.sizes
+func.func @constant() -> tensor<1x2xi64> {
+  %c = onnx.constant dense<[1, 0, 3]> : tensor<3xi64>
+  // CHECK: "NonZero"({{.*}}) -> tensor<1x2xi64>
+  %0 = onnx.node "NonZero"(%c) {version = 13 : i64} : (tensor<3xi64>) -> tensor<1x2xi64>
+  return %0 : tensor<1x2xi64>
+}

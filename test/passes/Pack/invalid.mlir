@@ -47,3 +47,14 @@ func.func @positions(%x: tensor<?x4xf32>) -> tensor<?x2xf32> {
   %0 = qmodel.linear "l" %x, %w : (tensor<?x4xf32>, tensor<2x4xf32>) -> tensor<?x2xf32>
   return %0 : tensor<?x2xf32>
 }
+
+// -----
+
+func.func @empty(%x: tensor<2x0xf32>) -> tensor<2x8xf32> {
+  %v = onnx.constant dense<> : tensor<8x0xf32>
+  %p = onnx.constant dense<> : tensor<8x0xui2>
+  %w = qmodel.decompress_24 %v, %p : (tensor<8x0xf32>, tensor<8x0xui2>) -> tensor<8x0xf32>
+  // expected-error @+1 {{cannot pack: expects a weight with at least one output and one input, got 'tensor<8x0xf32>'}}
+  %y = qmodel.linear "l" %x, %w : (tensor<2x0xf32>, tensor<8x0xf32>) -> tensor<2x8xf32>
+  return %y : tensor<2x8xf32>
+}
