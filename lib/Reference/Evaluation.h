@@ -20,6 +20,7 @@
 #include "nibble/Reference/Interpreter.h"
 #include "nibble/dialects/Onnx/Onnx.h"
 
+#include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/Operation.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringMap.h"
@@ -134,6 +135,8 @@ void addQuantizedForms(OpTable &table);
 void addQKernelOps(OpTable &table);
 void addSelectionOps(OpTable &table);
 
+/// Whether a tensor is one of `type`.
+bool fits(mlir::RankedTensorType type, const Tensor &tensor);
 /// The operator's entry, or null.
 const NodeEntry *lookup(onnx::NodeOp node);
 /// Evaluates one op and checks its results against their declared types.

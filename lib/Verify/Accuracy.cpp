@@ -26,15 +26,11 @@ static void addTokens(const Tensor &logits, const Tensor &tokens, double &sum,
   for (int64_t row = 0; row < tokens.shape()[0]; ++row)
     for (int64_t i = 0; i + 1 < length; ++i) {
       uint64_t at = row * length + i;
-      double top = -std::numeric_limits<double>::infinity(), all = 0;
-      for (int64_t k = 0; k < width; ++k)
-        top = std::max(top, logits.numberAt(at * width + k));
-      for (int64_t k = 0; k < width; ++k)
-        all += std::exp(logits.numberAt(at * width + k) - top);
-      int64_t token = tokens.integerAt(at + 1);
+      int64_t token = tokens.integerAt(at + 1), largest;
       if (token < 0 || token >= width)
         continue;
-      sum += top + std::log(all) - logits.numberAt(at * width + token);
+      sum += logSumExp(logits, at * width, width, largest) -
+             logits.numberAt(at * width + token);
       ++count;
     }
 }

@@ -42,9 +42,8 @@ Drift DriftSum::finish() const {
   return drift;
 }
 
-/// log(sum(exp(row))).
-static double logSumExp(const Tensor &tensor, uint64_t first, int64_t width,
-                        int64_t &largest) {
+double nibble::logSumExp(const Tensor &tensor, uint64_t first, int64_t width,
+                         int64_t &largest) {
   largest = 0;
   for (int64_t i = 1; i < width; ++i)
     if (tensor.numberAt(first + i) > tensor.numberAt(first + largest))

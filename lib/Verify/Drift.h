@@ -29,6 +29,11 @@ struct Drift {
   double maxAbs = 0; ///< largest absolute difference
 };
 
+/// log(sum(exp(row))) of the `width` elements from `first` on, and the index of
+/// the largest of them.
+double logSumExp(const Tensor &tensor, uint64_t first, int64_t width,
+                 int64_t &largest);
+
 /// Distances of distributions over the last dimension, means over the rows.
 struct LogitsDrift {
   double kl = 0;   ///< KL(softmax(reference) || softmax(now)), in nats

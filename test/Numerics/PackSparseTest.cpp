@@ -10,60 +10,33 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "PackedWords.h"
+
 #include "nibble/Numerics/PackSparse.h"
 #include "nibble/Numerics/PackWeights.h"
 
-#include <gtest/gtest.h>
-
 #include <array>
-#include <cstring>
 #include <random>
 
 using namespace nibble;
 
-using Words = std::vector<uint32_t>;
-
 static constexpr ElementType ui2 = ElementType::unsignedInt(2);
 
-static RowInterleavedLayout layoutOf(ElementType type, int64_t out, int64_t in,
-                                     int64_t group) {
-  RowInterleavedLayout layout;
-  layout.element = type;
-  layout.out = out;
-  layout.in = in;
-  layout.group = group;
+/// The sparse one of two layouts that otherwise agree.
+static RowInterleavedLayout sparseLayoutOf(ElementType type, int64_t out,
+                                           int64_t in, int64_t group) {
+  RowInterleavedLayout layout = layoutOf(type, out, in, group);
   layout.sparse24 = true;
   return layout;
-}
-
-static Tensor tensorOf(ElementType type, std::vector<int64_t> shape,
-                       const std::vector<int64_t> &values) {
-  Tensor tensor = Tensor::allocate(type, std::move(shape));
-  for (size_t i = 0; i < values.size(); ++i)
-    tensor.setNumberAt(i, static_cast<double>(values[i]));
-  return tensor;
 }
 
 /// Words of one weight [out, in] in groups of `group` inputs.
 static Words packed(ElementType type, int64_t out, int64_t in, int64_t group,
                     const std::vector<int64_t> &values,
                     const std::vector<int64_t> &positions) {
-  Expected<Tensor> result =
-      packSparse(layoutOf(type, out, in, group),
-                 {tensorOf(type, {out, in / 2}, values),
-                  tensorOf(ui2, {out, in / 2}, positions)});
-  EXPECT_TRUE(result) << result.status().message();
-  if (!result)
-    return {};
-  Words words(result->bytes().size() / 4);
-  std::memcpy(words.data(), result->bytes().data(), words.size() * 4);
-  return words;
-}
-
-/// Words of one row of 8 in which row 0 has `first` and the others `padding`.
-static void appendRows(Words &words, uint32_t first, uint32_t padding = 0) {
-  words.push_back(first);
-  words.insert(words.end(), 7, padding);
+  return wordsOf(packSparse(sparseLayoutOf(type, out, in, group),
+                            {tensorOf(type, {out, in / 2}, values),
+                             tensorOf(ui2, {out, in / 2}, positions)}));
 }
 
 TEST(PackSparse, Float32) {
@@ -217,7 +190,8 @@ TEST(PackSparse, UnpackInvertsPack) {
     for (int round = 0; round < 40; ++round) {
       int64_t fours = random.between(1, 50);
       int64_t group = type.isFloat() ? fours : random.between(1, fours);
-      auto layout = layoutOf(type, random.between(1, 35), 4 * fours, 4 * group);
+      auto layout =
+          sparseLayoutOf(type, random.between(1, 35), 4 * fours, 4 * group);
       Compressed24 weight = random.draw(layout);
       Expected<Tensor> bytes = packSparse(layout, weight);
       ASSERT_TRUE(bytes) << bytes.status().message();
@@ -232,7 +206,7 @@ TEST(PackSparse, UnpackInvertsPack) {
 TEST(PackSparse, Refusals) {
   constexpr ElementType ui4 = ElementType::unsignedInt(4),
                         ui8 = ElementType::unsignedInt(8);
-  auto layout = layoutOf(ui4, 1, 4, 4);
+  auto layout = sparseLayoutOf(ui4, 1, 4, 4);
   auto message = [](const auto &result) { return result.status().message(); };
   Tensor codes = tensorOf(ui4, {1, 2}, {1, 2});
   EXPECT_EQ(message(packSparse(layout, {codes, tensorOf(ui2, {1, 2}, {2, 2})})),
@@ -242,7 +216,8 @@ TEST(PackSparse, Refusals) {
             "expects values 1x2xui4, got 1x2xui8");
   EXPECT_EQ(message(packSparse(layout, {codes, tensorOf(ui8, {1, 2}, {0, 1})})),
             "expects positions 1x2xui2, got 1x2xui8");
-  EXPECT_NE(message(packSparse(layoutOf(ui4, 1, 6, 6), {codes, codes})), "");
+  EXPECT_NE(message(packSparse(sparseLayoutOf(ui4, 1, 6, 6), {codes, codes})),
+            "");
 
   // A position or a code in padding, positions that do not ascend, other sizes.
   Tensor packed = Tensor::allocate(ui8, {96});

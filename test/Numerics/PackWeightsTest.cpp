@@ -10,51 +10,14 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "PackedWords.h"
+
 #include "nibble/Numerics/PackWeights.h"
 
-#include <gtest/gtest.h>
-
 #include <array>
-#include <cstring>
 #include <random>
 
 using namespace nibble;
-
-using Words = std::vector<uint32_t>;
-
-static RowInterleavedLayout layoutOf(ElementType type, int64_t out, int64_t in,
-                                     int64_t group) {
-  RowInterleavedLayout layout;
-  layout.element = type;
-  layout.out = out;
-  layout.in = in;
-  layout.group = group;
-  return layout;
-}
-
-static Tensor tensorOf(ElementType type, std::vector<int64_t> shape,
-                       const std::vector<int64_t> &values) {
-  Tensor tensor = Tensor::allocate(type, std::move(shape));
-  for (size_t i = 0; i < values.size(); ++i)
-    tensor.setNumberAt(i, static_cast<double>(values[i]));
-  return tensor;
-}
-
-static Words wordsOf(const Expected<Tensor> &packed) {
-  EXPECT_TRUE(packed) << packed.status().message();
-  if (!packed)
-    return {};
-  std::span<const std::byte> bytes = packed->bytes();
-  Words words(bytes.size() / 4);
-  std::memcpy(words.data(), bytes.data(), words.size() * 4);
-  return words;
-}
-
-/// Words of one row of 8 in which row 0 has `first` and the others `padding`.
-static void appendRows(Words &words, uint32_t first, uint32_t padding) {
-  words.push_back(first);
-  words.insert(words.end(), 7, padding);
-}
 
 TEST(PackWeights, Float32) {
   // [[1, 2], [3, 4]]: input 0 of both rows, then input 1; six rows of padding.
