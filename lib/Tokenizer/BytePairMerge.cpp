@@ -17,7 +17,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "TokenizerData.h"
+#include "SentencePieceRules.h"
 
 #include "Utf8.h"
 
@@ -50,7 +50,8 @@ struct Pair {
 
 class PairMerger {
 public:
-  PairMerger(const Tokenizer::Data &data, std::string_view text) : data(data) {
+  PairMerger(const SentencePieceRules &data, std::string_view text)
+      : data(data) {
     split(text);
     for (size_t i = 1; i < symbols.size(); ++i)
       propose(i - 1, i);
@@ -140,7 +141,7 @@ private:
     }
   }
 
-  const Tokenizer::Data &data;
+  const SentencePieceRules &data;
   std::vector<Symbol> symbols;
   std::priority_queue<Pair> agenda;
   /// Length of the left part of each unused piece that was proposed.
@@ -149,7 +150,7 @@ private:
 
 } // namespace
 
-std::vector<MergedPiece> nibble::mergeBytePairs(const Tokenizer::Data &data,
+std::vector<MergedPiece> nibble::mergeBytePairs(const SentencePieceRules &data,
                                                 std::string_view normalized) {
   return PairMerger(data, normalized).run();
 }

@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace nibble::utf8 {
@@ -64,12 +65,59 @@ inline bool isValid(std::string_view text) {
   return true;
 }
 
+/// The character that begins at byte `at` of valid UTF-8.
+inline uint32_t characterAt(std::string_view text, size_t at) {
+  size_t length = announcedLength(text[at]);
+  uint32_t code = static_cast<unsigned char>(text[at]);
+  if (length > 1)
+    code &= 0x7Fu >> length;
+  for (size_t i = 1; i < length; ++i)
+    code = code << 6 | (static_cast<unsigned char>(text[at + i]) & 0x3F);
+  return code;
+}
+
+/// Length of the broken character that `text` starts with: the bytes that could
+/// begin a valid one, at least one ("maximal subpart" in the Unicode standard).
+inline size_t brokenLength(std::string_view text) {
+  unsigned char lead = static_cast<unsigned char>(text[0]);
+  if (lead < 0xC2 || lead > 0xF4)
+    return 1;
+  unsigned char low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+  unsigned char high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+  size_t length = 1, announced = announcedLength(text[0]);
+  while (length < std::min(announced, text.size())) {
+    unsigned char byte = static_cast<unsigned char>(text[length]);
+    if (byte < low || byte > high)
+      break;
+    low = 0x80;
+    high = 0xBF;
+    ++length;
+  }
+  return length;
+}
+
 /// Whether `text` is the start of a character whose rest may still come.
 inline bool isIncomplete(std::string_view text) {
   if (text.empty() || static_cast<unsigned char>(text[0]) >= 0xF8 ||
       text.size() >= announcedLength(text[0]))
     return false;
   return std::all_of(text.begin() + 1, text.end(), isTrail);
+}
+
+/// Moves what is certain from the front of `pending` to the result; with
+/// `atEnd` all of it, as nothing will complete it. What is broken becomes
+/// U+FFFD: one for as many bytes as `broken` says.
+template <typename Broken>
+std::string takeCharacters(std::string &pending, bool atEnd, Broken &&broken) {
+  std::string text;
+  std::string_view rest = pending;
+  while (!rest.empty() && (atEnd || !isIncomplete(rest))) {
+    size_t length = validLength(rest);
+    text += length ? rest.substr(0, length) : replacement;
+    rest.remove_prefix(length ? length : broken(rest));
+  }
+  pending.erase(0, pending.size() - rest.size());
+  return text;
 }
 
 } // namespace nibble::utf8

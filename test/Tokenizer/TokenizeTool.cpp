@@ -7,12 +7,15 @@
 //
 //   nibble-tokenize MODEL describe|encode|decode|stream IN OUT
 //
+// MODEL is a SentencePiece model, or a tokenizer.json, which becomes its
+// compiled form first.
 // Files are records of a 32-bit count and that many items: bytes of a text, or
 // 32-bit ids. `stream` writes one record per id and one for the end. `describe`
 // writes one record: size, start, end and unknown id.
 //
 //===----------------------------------------------------------------------===//
 
+#include "nibble/Import/ImportTokenizer.h"
 #include "nibble/Tokenizer/Tokenizer.h"
 
 #include <cstdio>
@@ -77,15 +80,24 @@ static std::string convert(const Tokenizer &tokenizer, std::string_view mode,
   return output;
 }
 
+static Expected<Tokenizer> load(const std::string &path) {
+  if (!path.ends_with(".json")) {
+    std::string model = readFile(path.c_str());
+    return Tokenizer::fromBytes(std::as_bytes(std::span<const char>(model)));
+  }
+  Expected<BytePairModel> model = importTokenizer(path);
+  if (!model)
+    return model.status();
+  return Tokenizer::fromBytes(model->encode());
+}
+
 int main(int count, char **arguments) {
   if (count != 5) {
     std::fprintf(stderr, "usage: nibble-tokenize MODEL "
                          "describe|encode|decode|stream IN OUT\n");
     return 2;
   }
-  std::string model = readFile(arguments[1]);
-  Expected<Tokenizer> tokenizer =
-      Tokenizer::fromSentencePiece(std::as_bytes(std::span<const char>(model)));
+  Expected<Tokenizer> tokenizer = load(arguments[1]);
   if (!tokenizer) {
     std::fprintf(stderr, "error: %s: %s\n", arguments[1],
                  tokenizer.status().message().c_str());

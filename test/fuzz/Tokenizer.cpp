@@ -20,8 +20,7 @@ using namespace nibble;
 using namespace nibble::fuzz;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  Expected<Tokenizer> tokenizer =
-      Tokenizer::fromSentencePiece(bytesOf(data, size));
+  Expected<Tokenizer> tokenizer = Tokenizer::fromBytes(bytesOf(data, size));
   requireMessage(tokenizer.status());
   if (!tokenizer)
     return 0;

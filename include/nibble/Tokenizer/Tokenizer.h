@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-//   Expected<Tokenizer> t = Tokenizer::fromSentencePiece(bytes);
+//   Expected<Tokenizer> t = Tokenizer::fromBytes(bytes);
 //   std::vector<int32_t> ids = t->encode("Once upon a time");
 //   TextStream stream(*t);
 //   for (int32_t id : ids) std::cout << stream.push(id);   // valid UTF-8
@@ -31,26 +31,37 @@ namespace nibble {
 /// A vocabulary with its segmentation rule. Immutable; safe to share.
 class Tokenizer {
 public:
+  /// A SentencePiece `.model` file, or the compiled form of a Hugging Face
+  /// tokenizer (BytePairModel.h), whichever the bytes begin as.
+  static Expected<Tokenizer> fromBytes(std::span<const std::byte> bytes);
   /// A SentencePiece `.model` file (BPE, with or without byte fallback). Other
   /// model types are refused by name. The bytes are copied.
-  static Expected<Tokenizer> fromSentencePiece(std::span<const std::byte> bytes);
+  static Expected<Tokenizer>
+  fromSentencePiece(std::span<const std::byte> bytes);
+  /// The compiled form.
+  static Expected<Tokenizer> fromBytePair(std::span<const std::byte> bytes);
 
   /// Ids of `text`, without start or end token: what SentencePiece's `encode`
-  /// gives, broken UTF-8 included.
+  /// gives, broken UTF-8 included; what `tokenizers` gives, where a byte that
+  /// begins no character counts as U+FFFD.
   std::vector<int32_t> encode(std::string_view text) const;
-  /// What SentencePiece's `decode` gives.
+  /// What the `decode` of SentencePiece or `tokenizers` gives: the latter
+  /// without special tokens.
   std::string decode(std::span<const int32_t> ids) const;
 
   size_t size() const;
-  int32_t startId() const;   ///< beginning of sequence; -1 if none
-  int32_t endId() const;     ///< end of sequence; -1 if none
-  int32_t unknownId() const; ///< -1 if none
+  int32_t startId() const;      ///< beginning of sequence; -1 if none
+  int32_t endId() const;        ///< end of sequence; -1 if none
+  bool isEnd(int32_t id) const; ///< whether it is one of those that end a text
+  int32_t unknownId() const;    ///< -1 if none
 
-  struct Data;
-  const Data &data() const { return *contents; }
+  class Rules;
+  const Rules &rules() const { return *contents; }
 
 private:
-  std::shared_ptr<const Data> contents;
+  explicit Tokenizer(std::shared_ptr<const Rules> rules)
+      : contents(std::move(rules)) {}
+  std::shared_ptr<const Rules> contents;
 };
 
 /// Turns a stream of ids into a stream of valid UTF-8: an incomplete character
@@ -60,15 +71,20 @@ public:
   /// `atStart` false: the ids continue a text, so that a space in front of the
   /// first word is a space.
   explicit TextStream(const Tokenizer &tokenizer, bool atStart = true)
-      : tokenizer(tokenizer), first(atStart) {}
+      : tokenizer(tokenizer), state{{}, atStart} {}
   std::string push(int32_t id);
-  /// What is still held back, as U+FFFD.
+  /// What is still held back.
   std::string finish();
+
+  struct State {
+    std::string pending;   ///< bytes that wait for others
+    bool first;            ///< no text yet
+    uint32_t stripped = 0; ///< characters taken from the front
+  };
 
 private:
   Tokenizer tokenizer;
-  std::string pending;
-  bool first;
+  State state;
 };
 
 } // namespace nibble

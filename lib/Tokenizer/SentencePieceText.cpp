@@ -1,4 +1,4 @@
-//===- TextStream.cpp - Token ids to text as they come --------------------===//
+//===- SentencePieceText.cpp - Ids to text as SentencePiece does it -------===//
 //
 // Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -18,7 +18,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "TokenizerData.h"
+#include "SentencePieceRules.h"
 
 #include "Utf8.h"
 
@@ -28,18 +28,10 @@ using namespace nibble;
 
 using PieceType = SentencePieceModel::PieceType;
 
-/// Moves what is certain from the front of `pending` to the result; with
-/// `atEnd` all of it, as nothing will complete it.
+/// Every byte of what is broken is a character of its own.
 static std::string takeCharacters(std::string &pending, bool atEnd) {
-  std::string text;
-  std::string_view rest = pending;
-  while (!rest.empty() && (atEnd || !utf8::isIncomplete(rest))) {
-    size_t length = utf8::validLength(rest);
-    text += length ? rest.substr(0, length) : utf8::replacement;
-    rest.remove_prefix(std::max<size_t>(length, 1));
-  }
-  pending.erase(0, pending.size() - rest.size());
-  return text;
+  return utf8::takeCharacters(pending, atEnd,
+                              [](std::string_view) { return 1; });
 }
 
 /// Appends `piece` with spaces in place of U+2581.
@@ -51,18 +43,19 @@ static void appendUnescaped(std::string_view piece, std::string &text) {
   }
 }
 
-std::string TextStream::push(int32_t id) {
-  const Tokenizer::Data &data = tokenizer.data();
-  if (!data.isId(id))
+std::string SentencePieceRules::push(TextStream::State &state,
+                                     int32_t id) const {
+  auto &[pending, first, stripped] = state;
+  if (!isId(id))
     return {};
   // Two pieces may share a text; the one that SentencePiece finds counts.
-  id = data.idOf(data.textOf(id));
-  std::string_view piece = data.textOf(id);
-  PieceType type = data.typeOf(id);
+  id = idOf(textOf(id));
+  std::string_view piece = textOf(id);
+  PieceType type = typeOf(id);
   bool isByte = type == PieceType::Byte;
   if (isByte)
-    pending += static_cast<char>(std::ranges::find(data.byteIds, id) -
-                                 data.byteIds.begin());
+    pending +=
+        static_cast<char>(std::ranges::find(byteIds, id) - byteIds.begin());
   std::string text = takeCharacters(pending, /*atEnd=*/!isByte);
   first = first && text.empty();
   if (isByte)
@@ -70,13 +63,13 @@ std::string TextStream::push(int32_t id) {
 
   bool sawPrefix = false;
   if (type == PieceType::Unknown) {
-    text += data.model.unknownSurface;
+    text += model.unknownSurface;
   } else if (type != PieceType::Control) {
-    bool mayStrip = data.model.addDummyPrefix || data.model.removeExtraSpaces;
+    bool mayStrip = model.addDummyPrefix || model.removeExtraSpaces;
     if (first && mayStrip && piece.starts_with(utf8::spaceSymbol)) {
       piece.remove_prefix(utf8::spaceSymbol.size());
       // Where extra spaces are removed, all leading ones are dropped.
-      sawPrefix = !data.model.removeExtraSpaces;
+      sawPrefix = !model.removeExtraSpaces;
     }
     appendUnescaped(piece, text);
   }
@@ -84,6 +77,6 @@ std::string TextStream::push(int32_t id) {
   return text;
 }
 
-std::string TextStream::finish() {
-  return takeCharacters(pending, /*atEnd=*/true);
+std::string SentencePieceRules::finish(TextStream::State &state) const {
+  return takeCharacters(state.pending, /*atEnd=*/true);
 }

@@ -1,16 +1,16 @@
-//===- TokenizerData.h - A vocabulary ready for use -------------*- C++ -*-===//
+//===- SentencePieceRules.h - A SentencePiece model ready for use -*- C++
+//-*-===//
 //
 // Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef NIBBLE_TOKENIZER_TOKENIZERDATA_H
-#define NIBBLE_TOKENIZER_TOKENIZERDATA_H
-
-#include "nibble/Tokenizer/Tokenizer.h"
+#ifndef NIBBLE_TOKENIZER_SENTENCEPIECERULES_H
+#define NIBBLE_TOKENIZER_SENTENCEPIECERULES_H
 
 #include "Normalizer.h"
+#include "Rules.h"
 
 #include <array>
 #include <unordered_map>
@@ -19,7 +19,14 @@ namespace nibble {
 
 /// Everything that encoding and decoding read. The maps refer to the texts of
 /// `model`, so the object stays where it is made.
-struct Tokenizer::Data {
+struct SentencePieceRules : Tokenizer::Rules {
+  /// Takes over what the file says.
+  Status load(SentencePieceModel given);
+  std::vector<int32_t> encode(std::string_view text) const override;
+  std::string push(TextStream::State &state, int32_t id) const override;
+  std::string finish(TextStream::State &state) const override;
+  size_t size() const override { return model.pieces.size(); }
+
   using PieceType = SentencePieceModel::PieceType;
 
   SentencePieceModel model;
@@ -51,9 +58,9 @@ struct MergedPiece {
   int32_t id;
 };
 /// Splits normalized text into pieces, from left to right, by merging pairs.
-std::vector<MergedPiece> mergeBytePairs(const Tokenizer::Data &data,
+std::vector<MergedPiece> mergeBytePairs(const SentencePieceRules &data,
                                         std::string_view normalized);
 
 } // namespace nibble
 
-#endif // NIBBLE_TOKENIZER_TOKENIZERDATA_H
+#endif // NIBBLE_TOKENIZER_SENTENCEPIECERULES_H
