@@ -39,6 +39,7 @@ extern "C" {
 
 typedef struct nibble_bundle nibble_bundle;
 typedef struct nibble_session nibble_session;
+typedef struct nibble_decoder nibble_decoder;
 
 typedef enum {
   NIBBLE_OK = 0,
@@ -86,6 +87,10 @@ typedef struct {
   const char *entry;   /* NULL: "main" */
   unsigned threads;    /* 0: one per available core */
   const char *variant; /* NULL: the best that this processor can run */
+  /* Thread i stays on core i of these, counted round; this thread is the first.
+   * None: where the system puts them. */
+  const int *cores;
+  size_t core_count;
 } nibble_session_options;
 
 /* Text of the last failure on this thread; never NULL. */
@@ -135,13 +140,18 @@ typedef struct {
   float top_p;        /* 0 or 1: off */
   unsigned top_k;     /* 0: off */
   uint64_t seed;
+  /* The text ends in front of the first of these that would appear in it. */
+  const char *const *stops;
+  size_t stop_count;
+  int ignore_end;     /* not 0: go on behind the end of sequence */
 } nibble_generate_options;
 
 typedef enum {
   NIBBLE_STOP_END_OF_SEQUENCE,
   NIBBLE_STOP_MAX_TOKENS,
   NIBBLE_STOP_CONTEXT_FULL,
-  NIBBLE_STOP_CALLBACK
+  NIBBLE_STOP_CALLBACK,
+  NIBBLE_STOP_TEXT
 } nibble_stop_reason;
 
 typedef struct {
@@ -160,6 +170,34 @@ NIBBLE_API nibble_status nibble_generate(
     nibble_session *session, const char *prompt,
     const nibble_generate_options *options, nibble_text_callback callback,
     void *context, nibble_generate_result *result);
+
+/* Tokens in, logits out: a language model with the contexts of one or more
+ * sequences. It uses the threads and scratch memory of its session, so that one
+ * of the session and its decoders may run at a time; destroy it before the
+ * session. More than one sequence needs a bundle with a decoder. */
+NIBBLE_API nibble_status nibble_decoder_create(nibble_session *session,
+                                               size_t sequences,
+                                               nibble_decoder **decoder);
+NIBBLE_API void nibble_decoder_destroy(nibble_decoder *decoder);
+
+/* Most tokens of a sequence; the number of logits. */
+NIBBLE_API size_t nibble_decoder_capacity(const nibble_decoder *decoder);
+NIBBLE_API size_t nibble_decoder_vocabulary(const nibble_decoder *decoder);
+/* Tokens that a sequence has; 0 if there is no such sequence. */
+NIBBLE_API size_t nibble_decoder_length(const nibble_decoder *decoder,
+                                        size_t sequence);
+/* Appends counts[i] tokens, at `tokens[i]`, to sequence i, for all of them; 0
+ * for one that is to stay as it is. After an error all are empty. */
+NIBBLE_API nibble_status nibble_decoder_append(nibble_decoder *decoder,
+                                               const int32_t *const *tokens,
+                                               const size_t *counts);
+/* What follows the last token of a sequence to which the last append has added
+ * some: nibble_decoder_vocabulary() values, valid until the next append. */
+NIBBLE_API nibble_status nibble_decoder_logits(const nibble_decoder *decoder,
+                                               size_t sequence,
+                                               const float **logits);
+/* Forgets all tokens. */
+NIBBLE_API nibble_status nibble_decoder_reset(nibble_decoder *decoder);
 
 #ifdef __cplusplus
 }

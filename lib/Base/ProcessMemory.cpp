@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #ifdef __GLIBC__
@@ -73,4 +74,15 @@ void nibble::trimHeap() {
 #ifdef __GLIBC__
   malloc_trim(0);
 #endif
+}
+
+void nibble::releaseMappedPages(std::span<const std::byte> bytes) {
+  // Pages that others share at either end stay.
+  uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  uintptr_t start = reinterpret_cast<uintptr_t>(bytes.data());
+  uintptr_t first = (start + page - 1) / page * page;
+  uintptr_t last = (start + bytes.size()) / page * page;
+  if (first < last)
+    (void)::madvise(reinterpret_cast<void *>(first), last - first,
+                    MADV_DONTNEED);
 }

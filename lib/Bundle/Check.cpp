@@ -12,65 +12,13 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "nibble/Base/SmallFloat.h"
-#include "nibble/Bundle/Format.h"
+#include "Checks.h"
 
 #include <cmath>
 #include <cstring>
 
 namespace nibble::bundle {
 namespace {
-
-std::string quoted(const std::string &name) { return "'" + name + "'"; }
-
-/// Names end up in messages, C strings and archive members.
-Status checkName(const std::string &name, const std::string &what) {
-  if (name.empty())
-    return Status::error(what + " has no name");
-  if (name.size() > maxNameBytes)
-    return Status::error(what + " has a name of " +
-                         std::to_string(name.size()) + " bytes, at most " +
-                         std::to_string(maxNameBytes) + " are allowed");
-  for (unsigned char c : name)
-    if (c < 0x20 || c == 0x7f)
-      return Status::error(what + " has a control character in its name");
-  return Status::success();
-}
-
-/// Checks names one by one, and that none comes twice.
-class UniqueNames {
-public:
-  explicit UniqueNames(std::string what) : what(std::move(what)) {}
-  Status add(const std::string &name) {
-    if (Status status = checkName(name, what); !status.isOk())
-      return status;
-    if (!seen.insert(name).second)
-      return Status::error(what + " " + quoted(name) + " is there twice");
-    return Status::success();
-  }
-
-private:
-  std::string what;
-  std::set<std::string> seen;
-};
-
-/// The element types of the C interface.
-bool isPortType(ElementType type) {
-  switch (type.kind) {
-  case ElementType::Kind::Float:
-    return type.bits == 16 || type.bits == 32 || type.bits == 64;
-  case ElementType::Kind::BFloat:
-    return type.bits == 16;
-  case ElementType::Kind::Bool:
-    return type.bits == 8;
-  case ElementType::Kind::Signed:
-  case ElementType::Kind::Unsigned:
-    return type.bits == 2 || type.bits == 4 || type.bits == 8 ||
-           type.bits == 16 || type.bits == 32 || type.bits == 64;
-  default:
-    return SmallFloat::of(type) != nullptr;
-  }
-}
 
 class IndexChecker {
 public:
@@ -81,11 +29,11 @@ public:
     using Rule = Status (IndexChecker::*)();
     for (Rule rule : {&IndexChecker::checkDims, &IndexChecker::checkKernels,
                       &IndexChecker::checkSegments, &IndexChecker::checkWeights,
-                      &IndexChecker::checkEntries, &IndexChecker::checkLayers,
-                      &IndexChecker::checkGeneration})
+                      &IndexChecker::checkStates, &IndexChecker::checkEntries,
+                      &IndexChecker::checkLayers})
       if (Status status = (this->*rule)(); !status.isOk())
         return status;
-    return Status::success();
+    return checkGeneration(index);
   }
 
 private:
@@ -208,6 +156,26 @@ private:
     return Status::success();
   }
 
+  // R12: states have a name and a type as ports have them, and a size that fits
+  // into 63 bits at the bounds.
+  Status checkStates() {
+    if (index.states.empty() && index.decoder)
+      return Status::error("expected states for the decoder, found none");
+    UniqueNames names("state");
+    for (const StateEntry &state : index.states) {
+      if (Status status = names.add(state.name); !status.isOk())
+        return status;
+      if (Status status = checkTensor(state.type, state.shape, "states");
+          !status.isOk())
+        return status.withContext("state " + quoted(state.name));
+      Expected<uint64_t> bytes = maxStateBytes(state, index.dims);
+      if (!bytes)
+        return bytes.status().withContext("state " + quoted(state.name));
+      stateBytes.push_back(*bytes);
+    }
+    return Status::success();
+  }
+
   Status checkEntries() {
     UniqueNames names("entry point");
     for (const EntryPoint &entry : index.entries) {
@@ -236,13 +204,9 @@ private:
     for (const Port &port : ports) {
       if (Status status = names.add(port.name); !status.isOk())
         return status;
-      if (!isPortType(port.type))
-        return Status::error(what + " " + quoted(port.name) +
-                             " has an element type that ports cannot have");
-      if (port.shape.size() > maxRank)
-        return Status::error(what + " " + quoted(port.name) + " has " +
-                             std::to_string(port.shape.size()) +
-                             " dimensions, at most 8 are allowed");
+      if (Status status = checkTensor(port.type, port.shape, "ports");
+          !status.isOk())
+        return status.withContext(what + " " + quoted(port.name));
       Expected<uint64_t> bytes = maxPortBytes(port, index.dims);
       if (!bytes)
         return bytes.status().withContext(what + " " + quoted(port.name));
@@ -339,6 +303,17 @@ private:
                              ", which has " + std::to_string(weight.bytes));
       return Status::success();
     }
+    if (buffer.kind == BufferRef::Kind::State) {
+      if (buffer.index >= index.states.size())
+        return Status::error("there is no state " +
+                             std::to_string(buffer.index));
+      if (size > stateBytes[buffer.index])
+        return Status::error(
+            "uses " + std::to_string(size) + " bytes of state " +
+            quoted(index.states[buffer.index].name) + ", which has " +
+            std::to_string(stateBytes[buffer.index]));
+      return Status::success();
+    }
     bool isInput = buffer.kind == BufferRef::Kind::Input;
     size_t count = isInput ? entry.inputs.size() : entry.outputs.size();
     if (buffer.index >= count)
@@ -367,50 +342,6 @@ private:
     return Status::success();
   }
 
-  // R9: generation refers to an entry point, its ports and its dimensions.
-  Status checkGeneration() {
-    if (!index.generation)
-      return Status::success();
-    const GenerationInfo &info = *index.generation;
-    const EntryPoint *entry = nullptr;
-    for (const EntryPoint &each : index.entries)
-      if (each.name == info.entry)
-        entry = &each;
-    if (!entry)
-      return Status::error("generation names entry point " +
-                           quoted(info.entry) + ", which is not there");
-    auto isPort = [](int32_t port, const std::vector<Port> &ports,
-                     bool isOptional) {
-      return (isOptional && port == -1) ||
-             (port >= 0 && static_cast<size_t>(port) < ports.size());
-    };
-    if (!isPort(info.tokens, entry->inputs, false) ||
-        !isPort(info.attentionMask, entry->inputs, true) ||
-        !isPort(info.positions, entry->inputs, true) ||
-        !isPort(info.logits, entry->outputs, false))
-      return Status::error("generation names an input or output that is not "
-                           "there");
-    std::set<uint32_t> inputs, outputs;
-    for (auto [input, output] : info.cache) {
-      if (input >= entry->inputs.size() || output >= entry->outputs.size())
-        return Status::error("generation names a cache that is not there");
-      if (!inputs.insert(input).second || !outputs.insert(output).second)
-        return Status::error("generation names a cache twice");
-      if (entry->inputs[input].type != entry->outputs[output].type)
-        return Status::error("cache input " +
-                             quoted(entry->inputs[input].name) +
-                             " and its output differ in type");
-    }
-    if (!bounds.count(info.sequenceDim))
-      return Status::error("generation names dimension " +
-                           quoted(info.sequenceDim) + ", which is not there");
-    if (info.cache.empty() != info.pastDim.empty() ||
-        (!info.pastDim.empty() && !bounds.count(info.pastDim)))
-      return Status::error("generation expects a past dimension with a cache, "
-                           "and none without");
-    return Status::success();
-  }
-
   /// Largest value of an expression; many steps share few expressions.
   Expected<int64_t> largest(const DimExpr &expression) {
     auto known = maxima.find(expression);
@@ -427,6 +358,7 @@ private:
   uint64_t indexBytes, totalBytes;
   std::map<std::string, DimExpr::Bound> bounds;
   std::map<DimExpr, int64_t> maxima;
+  std::vector<uint64_t> stateBytes; ///< at the bounds
 };
 
 template <typename T>
@@ -454,11 +386,12 @@ boundsOf(const std::vector<DimSymbol> &dims) {
   return bounds;
 }
 
-Expected<uint64_t> maxPortBytes(const Port &port,
-                                const std::vector<DimSymbol> &dims) {
+static Expected<uint64_t> maxBytes(ElementType type,
+                                   const std::vector<DimExpr> &shape,
+                                   const std::vector<DimSymbol> &dims) {
   auto bounds = boundsOf(dims);
   std::vector<int64_t> largest;
-  for (const DimExpr &dim : port.shape) {
+  for (const DimExpr &dim : shape) {
     Expected<DimExpr::Bound> bound = dim.bound(bounds);
     if (!bound)
       return bound.status();
@@ -467,11 +400,20 @@ Expected<uint64_t> maxPortBytes(const Port &port,
     largest.push_back(bound->max);
   }
   std::optional<uint64_t> count = elementCount(largest);
-  std::optional<uint64_t> bytes =
-      count ? byteSize(port.type, *count) : std::nullopt;
+  std::optional<uint64_t> bytes = count ? byteSize(type, *count) : std::nullopt;
   if (!bytes || *bytes > static_cast<uint64_t>(INT64_MAX))
     return Status::error("is larger than 2^63 bytes at the dimensions' bounds");
   return *bytes;
+}
+
+Expected<uint64_t> maxPortBytes(const Port &port,
+                                const std::vector<DimSymbol> &dims) {
+  return maxBytes(port.type, port.shape, dims);
+}
+
+Expected<uint64_t> maxStateBytes(const StateEntry &state,
+                                 const std::vector<DimSymbol> &dims) {
+  return maxBytes(state.type, state.shape, dims);
 }
 
 Status checkIndex(BundleIndex &index, uint64_t indexBytes,

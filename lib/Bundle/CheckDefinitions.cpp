@@ -10,12 +10,10 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "nibble/Bundle/Format.h"
+#include "Checks.h"
 
 namespace nibble::bundle {
 namespace {
-
-std::string quoted(const std::string &name) { return "'" + name + "'"; }
 
 class DefinitionChecker {
 public:
@@ -74,7 +72,7 @@ private:
 
   /// When the step begins, all dimensions that it uses are known; those of an
   /// output are those of its shape.
-  Status checkUses(const Step &step) const {
+  Status checkUses(const Step &step) {
     std::vector<DimExpr> used = step.scalars;
     used.push_back(step.tasks);
     for (const BufferRef &buffer : step.buffers) {
@@ -85,21 +83,34 @@ private:
       }
     }
     for (const DimExpr &expression : used)
-      for (const std::string &name : expression.symbols())
-        // `after` is an earlier step, which was checked.
-        if (auto definer = definers.find(name);
-            definer != definers.end() &&
-            step.after < static_cast<int64_t>(definer->second))
-          return Status::error("uses dimension " + quoted(name) +
-                               " and does not wait for step " +
-                               std::to_string(definer->second) +
-                               ", which defines it");
+      // `after` is an earlier step, which was checked.
+      if (const auto &[definer, name] = lastDefinition(expression);
+          step.after < definer)
+        return Status::error("uses dimension " + quoted(name) +
+                             " and does not wait for step " +
+                             std::to_string(definer) + ", which defines it");
     return Status::success();
+  }
+
+  using Definition = std::pair<int64_t, std::string>;
+
+  /// The last step that defines a dimension of `expression`, and which; step -1
+  /// if none does. Remembered: a file can use a large expression very often.
+  const Definition &lastDefinition(const DimExpr &expression) {
+    auto [found, isNew] = last.try_emplace(expression, -1, "");
+    if (isNew)
+      for (const std::string &name : expression.symbols())
+        if (auto definer = definers.find(name); definer != definers.end())
+          found->second =
+              std::max(found->second,
+                       Definition(static_cast<int64_t>(definer->second), name));
+    return found->second;
   }
 
   const EntryPoint &entry;
   const std::vector<DimSymbol> &dims;
   std::map<std::string, size_t> definers; ///< dimension -> number of the step
+  std::map<DimExpr, Definition> last;
 };
 
 } // namespace

@@ -39,6 +39,8 @@ public:
     index.tokenizer.assign(tokenizer.begin(), tokenizer.end());
     if (features & featureDefinitions)
       definitions(index.entries);
+    if (features & featureStates)
+      states(index);
     if (from.ok() && !from.atEnd())
       from.fail("index", "goes on after its last field");
     if (!from.ok())
@@ -105,23 +107,25 @@ private:
     }
   }
 
+  /// A port or a state: name, type and shape. At least 10 bytes.
+  template <typename Tensor> void tensor(Tensor &to, const char *what) {
+    to.name = name(what);
+    uint8_t kind = from.number<uint8_t>("element kind");
+    constexpr auto last = static_cast<uint8_t>(ElementType::Kind::Float4E2M1FN);
+    if (kind > last)
+      from.fail("element kind", "is " + std::to_string(kind) +
+                                    ", expected 0 to " + std::to_string(last));
+    to.type.kind = static_cast<ElementType::Kind>(kind);
+    to.type.bits = from.number<uint8_t>("element width");
+    to.shape.resize(from.count("dimensions of a tensor", 4));
+    for (DimExpr &dim : to.shape)
+      dim = expression();
+  }
+
   void ports(std::vector<Port> &to, const char *what) {
     to.resize(from.count(what, 10));
-    for (Port &port : to) {
-      port.name = name("port name");
-      uint8_t kind = from.number<uint8_t>("element kind");
-      constexpr auto last =
-          static_cast<uint8_t>(ElementType::Kind::Float4E2M1FN);
-      if (kind > last)
-        from.fail("element kind", "is " + std::to_string(kind) +
-                                      ", expected 0 to " +
-                                      std::to_string(last));
-      port.type.kind = static_cast<ElementType::Kind>(kind);
-      port.type.bits = from.number<uint8_t>("element width");
-      port.shape.resize(from.count("dimensions of a port", 4));
-      for (DimExpr &dim : port.shape)
-        dim = expression();
-    }
+    for (Port &port : to)
+      tensor(port, "port name");
   }
 
   void step(Step &to) {
@@ -129,9 +133,9 @@ private:
     to.buffers.resize(from.count("buffers", 17));
     for (BufferRef &buffer : to.buffers) {
       uint8_t kind = from.number<uint8_t>("buffer kind");
-      if (kind > static_cast<uint8_t>(BufferRef::Kind::Arena))
+      if (kind > static_cast<uint8_t>(BufferRef::Kind::State))
         from.fail("buffer kind",
-                  "is " + std::to_string(kind) + ", expected 0 to 3");
+                  "is " + std::to_string(kind) + ", expected 0 to 4");
       buffer.kind = static_cast<BufferRef::Kind>(kind);
       buffer.index = from.number<uint32_t>("buffer number");
       buffer.offset = from.number<uint64_t>("buffer offset");
@@ -235,6 +239,24 @@ private:
         entries[entry].steps[step].defines.push_back(
             from.number<uint32_t>("defined dimension"));
     }
+  }
+
+  void states(BundleIndex &index) {
+    index.states.resize(from.count("states", 10));
+    if (from.ok() && index.states.empty())
+      from.fail("states", "are none, though the header announces them");
+    for (StateEntry &state : index.states)
+      tensor(state, "state name");
+    uint8_t present = from.number<uint8_t>("decoder flag");
+    if (present > 1)
+      from.fail("decoder flag",
+                "is " + std::to_string(present) + ", expected 0 or 1");
+    if (present != 1 || !from.ok())
+      return;
+    DecoderInfo &info = index.decoder.emplace();
+    info.prefill = name("prefill entry point");
+    info.decode = name("decode entry point");
+    info.capacity = from.number<int64_t>("cache capacity");
   }
 
   Decoder from;

@@ -31,17 +31,22 @@ private:
   std::vector<std::string> texts;
 };
 
+void encodeTensor(Encoder &to, const std::string &name, ElementType type,
+                  const std::vector<DimExpr> &shape,
+                  ExpressionTable &expressions) {
+  to.string(name);
+  to.number(static_cast<uint8_t>(type.kind));
+  to.number(type.bits);
+  to.count(shape.size());
+  for (const DimExpr &dim : shape)
+    to.number(expressions.add(dim));
+}
+
 void encodePorts(Encoder &to, const std::vector<Port> &ports,
                  ExpressionTable &expressions) {
   to.count(ports.size());
-  for (const Port &port : ports) {
-    to.string(port.name);
-    to.number(static_cast<uint8_t>(port.type.kind));
-    to.number(port.type.bits);
-    to.count(port.shape.size());
-    for (const DimExpr &dim : port.shape)
-      to.number(expressions.add(dim));
-  }
+  for (const Port &port : ports)
+    encodeTensor(to, port.name, port.type, port.shape, expressions);
 }
 
 void encodeStep(Encoder &to, const Step &step, ExpressionTable &expressions) {
@@ -115,16 +120,34 @@ void encodeDefinitions(Encoder &to, const BundleIndex &index) {
   to.raw(records.out.data(), records.out.size());
 }
 
+/// The states and who uses them; nothing if there is none.
+void encodeStates(Encoder &to, const BundleIndex &index,
+                  ExpressionTable &expressions) {
+  if (!(featuresOf(index) & featureStates))
+    return;
+  to.count(index.states.size());
+  for (const StateEntry &state : index.states)
+    encodeTensor(to, state.name, state.type, state.shape, expressions);
+  to.number(static_cast<uint8_t>(index.decoder ? 1 : 0));
+  if (!index.decoder)
+    return;
+  to.string(index.decoder->prefill);
+  to.string(index.decoder->decode);
+  to.number(index.decoder->capacity);
+}
+
 } // namespace
 
 std::vector<std::byte> encodeIndex(const BundleIndex &index) {
-  // The expressions stand before the entry points that refer to them, and are
-  // known only after these.
+  // The expressions stand before the entry points and states that refer to
+  // them, and are known only after these.
   ExpressionTable expressions;
   Encoder entries;
   entries.count(index.entries.size());
   for (const EntryPoint &entry : index.entries)
     encodeEntry(entries, entry, expressions);
+  Encoder states;
+  encodeStates(states, index, expressions);
 
   Encoder to;
   to.string(index.producer);
@@ -179,15 +202,19 @@ std::vector<std::byte> encodeIndex(const BundleIndex &index) {
   to.count(index.tokenizer.size());
   to.raw(index.tokenizer.data(), index.tokenizer.size());
   encodeDefinitions(to, index);
+  to.raw(states.out.data(), states.out.size());
   return std::move(to.out);
 }
 
 uint64_t featuresOf(const BundleIndex &index) {
+  uint64_t features = 0;
   for (const EntryPoint &entry : index.entries)
     for (const Step &step : entry.steps)
       if (!step.defines.empty())
-        return featureDefinitions;
-  return 0;
+        features |= featureDefinitions;
+  if (!index.states.empty() || index.decoder)
+    features |= featureStates;
+  return features;
 }
 
 } // namespace nibble::bundle

@@ -41,7 +41,7 @@ std::optional<uint32_t> grownOutput(const EntryPoint &entry, const Port &input,
 
 } // namespace
 
-std::optional<GenerationInfo> nibble::findGeneration(const EntryPoint &entry) {
+std::optional<GenerationInfo> nibble::findTokenPorts(const EntryPoint &entry) {
   GenerationInfo info;
   info.entry = entry.name;
   for (size_t i = 0; i < entry.inputs.size(); ++i) {
@@ -74,7 +74,15 @@ std::optional<GenerationInfo> nibble::findGeneration(const EntryPoint &entry) {
   }
   if (info.logits < 0)
     return std::nullopt;
+  return info;
+}
 
+std::optional<GenerationInfo> nibble::findGeneration(const EntryPoint &entry) {
+  std::optional<GenerationInfo> found = findTokenPorts(entry);
+  if (!found)
+    return std::nullopt;
+  GenerationInfo &info = *found;
+  DimExpr seq = DimExpr::symbol(info.sequenceDim);
   std::vector<bool> taken(entry.outputs.size(), false);
   for (size_t i = 0; i < entry.inputs.size(); ++i) {
     if (static_cast<int32_t>(i) == info.tokens ||

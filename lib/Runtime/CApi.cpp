@@ -14,7 +14,7 @@
 #define NIBBLE_BUILDING_RUNTIME
 #include "nibble-c/runtime.h"
 
-#include "nibble/Runtime/Generate.h"
+#include "nibble/Runtime/Generator.h"
 #include "nibble/Runtime/Variant.h"
 
 #include <new>
@@ -122,6 +122,12 @@ struct nibble_session {
   const nibble_bundle *bundle = nullptr;
   std::unique_ptr<Session> session;
   std::optional<Generator> generator;
+};
+
+struct nibble_decoder {
+  LanguageModel model;
+  std::vector<std::span<const int32_t>> added; ///< by sequence
+  bool hasLogits = false;
 };
 
 namespace {
@@ -247,6 +253,9 @@ nibble_status nibble_session_create(const nibble_bundle *bundle,
       chosen.entry = options->entry ? options->entry : "";
       chosen.threads = options->threads;
       chosen.variant = options->variant ? options->variant : "";
+      if (options->core_count != 0 && !options->cores)
+        return nullArgument("cores");
+      chosen.cores.assign(options->cores, options->cores + options->core_count);
     }
     if (Expected<uint32_t> variant =
             selectVariant(*bundle->bundle, chosen.variant);
@@ -366,6 +375,11 @@ nibble_status nibble_generate(nibble_session *session, const char *prompt,
       chosen.sampling.topP = options->top_p;
       chosen.sampling.topK = options->top_k;
       chosen.sampling.seed = options->seed;
+      chosen.ignoreEnd = options->ignore_end != 0;
+      if (options->stop_count != 0 && !options->stops)
+        return nullArgument("stops");
+      for (size_t i = 0; i < options->stop_count; ++i)
+        chosen.stops.emplace_back(options->stops[i] ? options->stops[i] : "");
     }
     Expected<GenerateResult> generated = session->generator->generate(
         prompt ? prompt : "", chosen, [&](std::string_view text) {
@@ -380,6 +394,95 @@ nibble_status nibble_generate(nibble_session *session, const char *prompt,
       result->generate_seconds = generated->generateSeconds;
       result->reason = static_cast<nibble_stop_reason>(generated->reason);
     }
+    return NIBBLE_OK;
+  });
+}
+
+nibble_status nibble_decoder_create(nibble_session *session, size_t sequences,
+                                    nibble_decoder **decoder) {
+  return guarded([&]() -> nibble_status {
+    if (!session)
+      return nullArgument("session");
+    if (!decoder)
+      return nullArgument("decoder");
+    *decoder = nullptr;
+    Expected<LanguageModel> model =
+        LanguageModel::create(*session->session, {.sequences = sequences});
+    if (!model)
+      return fail(NIBBLE_ERROR_INPUT, model.status());
+    *decoder = new nibble_decoder{model.take(), {}, false};
+    (*decoder)->added.resize(sequences);
+    return NIBBLE_OK;
+  });
+}
+
+void nibble_decoder_destroy(nibble_decoder *decoder) { delete decoder; }
+
+size_t nibble_decoder_capacity(const nibble_decoder *decoder) {
+  return decoder ? decoder->model.capacity() : 0;
+}
+
+size_t nibble_decoder_vocabulary(const nibble_decoder *decoder) {
+  return decoder ? static_cast<size_t>(decoder->model.vocabulary()) : 0;
+}
+
+size_t nibble_decoder_length(const nibble_decoder *decoder, size_t sequence) {
+  return decoder && sequence < decoder->added.size()
+             ? decoder->model.length(sequence)
+             : 0;
+}
+
+nibble_status nibble_decoder_append(nibble_decoder *decoder,
+                                    const int32_t *const *tokens,
+                                    const size_t *counts) {
+  return guarded([&]() -> nibble_status {
+    if (!decoder)
+      return nullArgument("decoder");
+    if (!tokens)
+      return nullArgument("tokens");
+    if (!counts)
+      return nullArgument("counts");
+    for (size_t i = 0; i < decoder->added.size(); ++i) {
+      if (!tokens[i] && counts[i] != 0)
+        return nullArgument("tokens[i]");
+      decoder->added[i] = {tokens[i], counts[i]};
+    }
+    decoder->hasLogits = false;
+    if (Status status = decoder->model.append(decoder->added); !status.isOk())
+      return fail(NIBBLE_ERROR_INPUT, status);
+    decoder->hasLogits = true;
+    return NIBBLE_OK;
+  });
+}
+
+nibble_status nibble_decoder_logits(const nibble_decoder *decoder,
+                                    size_t sequence, const float **logits) {
+  return guarded([&]() -> nibble_status {
+    if (!decoder)
+      return nullArgument("decoder");
+    if (!logits)
+      return nullArgument("logits");
+    if (sequence >= decoder->added.size())
+      return fail(NIBBLE_ERROR_USAGE,
+                  "expected the number of a sequence below " +
+                      std::to_string(decoder->added.size()) + ", got " +
+                      std::to_string(sequence));
+    if (!decoder->hasLogits || decoder->added[sequence].empty())
+      return fail(NIBBLE_ERROR_USAGE,
+                  "expected a sequence to which the last "
+                  "nibble_decoder_append has added tokens, got " +
+                      std::to_string(sequence));
+    *logits = decoder->model.logits(sequence).data();
+    return NIBBLE_OK;
+  });
+}
+
+nibble_status nibble_decoder_reset(nibble_decoder *decoder) {
+  return guarded([&]() -> nibble_status {
+    if (!decoder)
+      return nullArgument("decoder");
+    decoder->model.reset();
+    decoder->hasLogits = false;
     return NIBBLE_OK;
   });
 }

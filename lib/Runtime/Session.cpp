@@ -24,7 +24,7 @@ using namespace nibble::session;
 // Once per session
 //===----------------------------------------------------------------------===//
 
-Status Session::State::loadCode() {
+Status Session::Shared::loadCode() {
   std::span<const std::byte> image = bundle->code(variant);
   Expected<Pages> pages = Pages::reserve(image.size());
   if (!pages)
@@ -39,6 +39,33 @@ Status Session::State::loadCode() {
   return code.makeExecutable();
 }
 
+Status Session::Shared::reserveArena() {
+  uint64_t bytes = 0;
+  for (const EntryPoint &entry : bundle->index().entries)
+    bytes = std::max(bytes, entry.arenaBytes);
+  Expected<Pages> pages = Pages::reserve(bytes);
+  if (!pages)
+    return pages.status();
+  arena = pages.take();
+  return Status::success();
+}
+
+Expected<std::shared_ptr<const std::vector<Pages>>>
+Session::Shared::makeStates() const {
+  auto states = std::make_shared<std::vector<Pages>>();
+  for (const StateEntry &state : bundle->index().states) {
+    Expected<uint64_t> bytes =
+        bundle::maxStateBytes(state, bundle->index().dims);
+    if (!bytes)
+      return bytes.status();
+    Expected<Pages> pages = Pages::reserve(*bytes);
+    if (!pages)
+      return pages.status().withContext("state " + quoted(state.name));
+    states->push_back(pages.take());
+  }
+  return std::shared_ptr<const std::vector<Pages>>(std::move(states));
+}
+
 uint32_t Session::State::numberOf(const DimExpr &expression) {
   auto [entry, isNew] = numbers.try_emplace(
       expression, static_cast<uint32_t>(expressions.size()));
@@ -50,7 +77,7 @@ uint32_t Session::State::numberOf(const DimExpr &expression) {
 Status Session::State::prepareStep(const Step &step) {
   PreparedStep prepared;
   prepared.kernel = reinterpret_cast<CpuKernel>(
-      code.data() + variant.kernelOffsets[step.kernel]);
+      shared->code.data() + shared->variant.kernelOffsets[step.kernel]);
   prepared.firstBuffer = static_cast<uint32_t>(buffers.size());
   prepared.firstScalar = static_cast<uint32_t>(scalars.size());
   prepared.tasks = numberOf(step.tasks);
@@ -59,12 +86,25 @@ Status Session::State::prepareStep(const Step &step) {
     buffers.push_back(
         {buffer.kind, buffer.index, buffer.offset, numberOf(buffer.bytes)});
     const std::byte *pointer = nothing;
-    if (buffer.kind == BufferRef::Kind::Arena && arena.data())
-      pointer = arena.data() + buffer.offset;
-    else if (buffer.kind == BufferRef::Kind::Weight &&
-             !bundle->weight(buffer.index).empty())
-      pointer = bundle->weight(buffer.index).data();
-    // Results are never weights, so nothing writes through this pointer.
+    switch (buffer.kind) {
+    case BufferRef::Kind::Input:
+    case BufferRef::Kind::Output:
+      portBuffers.push_back(static_cast<uint32_t>(buffers.size() - 1));
+      break;
+    case BufferRef::Kind::Weight:
+      if (!bundle().weight(buffer.index).empty())
+        pointer = bundle().weight(buffer.index).data();
+      break;
+    case BufferRef::Kind::Arena:
+      if (shared->arena.data())
+        pointer = shared->arena.data() + buffer.offset;
+      break;
+    case BufferRef::Kind::State:
+      if ((*states)[buffer.index].data())
+        pointer = (*states)[buffer.index].data();
+      break;
+    }
+    // Results are never weights, so nothing writes to one through this pointer.
     pointers.push_back(const_cast<std::byte *>(pointer));
   }
   for (const DimExpr &scalar : step.scalars)
@@ -80,7 +120,7 @@ void Session::State::prepareStages() {
     if (step.defines.empty())
       continue;
     for (uint32_t dim : step.defines)
-      definedIn[bundle->index().dims[dim].name] =
+      definedIn[bundle().index().dims[dim].name] =
           static_cast<uint32_t>(stages.size());
     stages.emplace_back().dims = step.defines;
   }
@@ -128,18 +168,11 @@ void Session::State::assignStages() {
 }
 
 Status Session::State::prepare() {
-  const BundleIndex &index = bundle->index();
+  const BundleIndex &index = bundle().index();
   bounds = bundle::boundsOf(index.dims);
   dims.resize(index.dims.size());
   inputs.resize(entry.inputs.size());
   outputs.resize(entry.outputs.size());
-  if (Status status = loadCode(); !status.isOk())
-    return status;
-
-  Expected<Pages> scratch = Pages::reserve(entry.arenaBytes);
-  if (!scratch)
-    return scratch.status();
-  arena = scratch.take();
   plannedBytes = entry.arenaBytes;
 
   for (size_t i = 0; i < inputs.size(); ++i)
@@ -213,19 +246,49 @@ Session::create(std::shared_ptr<const Bundle> bundle,
   Expected<uint32_t> variant = selectVariant(*bundle, options.variant);
   if (!variant)
     return variant.status();
+  if (Status status = ThreadPool::checkCores(options.cores); !status.isOk())
+    return status;
   const CodeVariant &code = bundle->index().variants[*variant];
+  auto shared = std::make_shared<Shared>(std::move(bundle), code, options);
+  if (Status status = shared->loadCode(); !status.isOk())
+    return status;
+  if (Status status = shared->reserveArena(); !status.isOk())
+    return status;
+  auto states = shared->makeStates();
+  if (!states)
+    return states.status();
+  return create(shared, *states, (*entry)->name);
+}
+
+Expected<std::unique_ptr<Session>> Session::share(const std::string &entry,
+                                                  States states) const {
+  if (states == States::Shared)
+    return create(state->shared, state->states, entry);
+  auto own = state->shared->makeStates();
+  if (!own)
+    return own.status();
+  return create(state->shared, *own, entry);
+}
+
+Expected<std::unique_ptr<Session>>
+Session::create(std::shared_ptr<Shared> shared,
+                std::shared_ptr<const std::vector<Pages>> states,
+                const std::string &name) {
+  Expected<const EntryPoint *> entry = findEntry(shared->bundle->index(), name);
+  if (!entry)
+    return entry.status();
   std::unique_ptr<Session> session(new Session());
-  session->state = std::make_unique<State>(std::move(bundle), **entry, code,
-                                           options.threads);
+  session->state =
+      std::make_unique<State>(std::move(shared), std::move(states), **entry);
   if (Status status = session->state->prepare(); !status.isOk())
     return status.withContext("entry point '" + (*entry)->name + "'");
   return session;
 }
 
-const Bundle &Session::bundle() const { return *state->bundle; }
+const Bundle &Session::bundle() const { return state->bundle(); }
 const EntryPoint &Session::entry() const { return state->entry; }
-const CodeVariant &Session::variant() const { return state->variant; }
-unsigned Session::threads() const { return state->pool.threads(); }
+const CodeVariant &Session::variant() const { return state->shared->variant; }
+unsigned Session::threads() const { return state->shared->pool.threads(); }
 uint64_t Session::plannedBytes() const { return state->plannedBytes; }
 bool Session::hasRun() const { return state->hasRun; }
 

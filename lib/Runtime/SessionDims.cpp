@@ -19,7 +19,7 @@ using namespace nibble;
 using namespace nibble::session;
 
 size_t Session::State::dimNumber(const std::string &name) const {
-  const std::vector<DimSymbol> &all = bundle->index().dims;
+  const std::vector<DimSymbol> &all = bundle().index().dims;
   size_t i = 0;
   while (i < all.size() && all[i].name != name)
     ++i;
@@ -67,7 +67,7 @@ bool Session::State::solveFrom(const InputDim &dim, int64_t value) {
 }
 
 Status Session::State::solveDims() {
-  const std::vector<DimSymbol> &all = bundle->index().dims;
+  const std::vector<DimSymbol> &all = bundle().index().dims;
   for (size_t i = 0; i < all.size(); ++i)
     dims[i] =
         all[i].min == all[i].max ? std::optional(all[i].min) : std::nullopt;
@@ -101,7 +101,7 @@ Status Session::State::solveDims() {
 Status Session::State::define(const Stage &stage) {
   const auto *found = static_cast<const std::byte *>(pointers[stage.values]);
   for (uint32_t number : stage.dims) {
-    const DimSymbol &dim = bundle->index().dims[number];
+    const DimSymbol &dim = bundle().index().dims[number];
     int64_t value;
     std::memcpy(&value, found, sizeof value);
     found += sizeof value;

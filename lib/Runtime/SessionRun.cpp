@@ -132,34 +132,43 @@ Status Session::State::placeOutputs(const Stage &stage) {
   return Status::success();
 }
 
-Status Session::State::placeBuffers(const Stage &stage) {
-  for (uint32_t i : stage.buffers) {
-    const PreparedBuffer &buffer = buffers[i];
-    int64_t bytes = values[buffer.bytes];
-    uint64_t room = 0;
-    switch (buffer.kind) {
-    case BufferRef::Kind::Input: {
-      const Input &input = inputs[buffer.index];
-      room = input.bytes;
-      pointers[i] = const_cast<std::byte *>(room ? input.placed : nothing);
-      break;
-    }
-    case BufferRef::Kind::Output:
-      room = outputs[buffer.index].bytes;
-      pointers[i] = room ? outputs[buffer.index].current.data() : nothing;
-      break;
-    case BufferRef::Kind::Weight:
-      room = bundle->index().weights[buffer.index].bytes;
-      break;
-    case BufferRef::Kind::Arena:
-      room = entry.arenaBytes - buffer.offset;
-      break;
-    }
-    if (bytes < 0 || static_cast<uint64_t>(bytes) > room)
-      return Status::error("the bundle's program uses " +
-                           std::to_string(bytes) + " bytes of a buffer of " +
-                           std::to_string(room) + "; compile the model again");
+/// Finds the memory of a buffer, and checks that it is there.
+Status Session::State::placeBuffer(uint32_t number) {
+  const PreparedBuffer &buffer = buffers[number];
+  int64_t bytes = values[buffer.bytes];
+  uint64_t room = 0;
+  switch (buffer.kind) {
+  case BufferRef::Kind::Input: {
+    const Input &input = inputs[buffer.index];
+    room = input.bytes;
+    pointers[number] = const_cast<std::byte *>(room ? input.placed : nothing);
+    break;
   }
+  case BufferRef::Kind::Output:
+    room = outputs[buffer.index].bytes;
+    pointers[number] = room ? outputs[buffer.index].current.data() : nothing;
+    break;
+  case BufferRef::Kind::Weight:
+    room = bundle().index().weights[buffer.index].bytes;
+    break;
+  case BufferRef::Kind::Arena:
+    room = entry.arenaBytes - buffer.offset;
+    break;
+  case BufferRef::Kind::State:
+    room = (*states)[buffer.index].size();
+    break;
+  }
+  if (bytes < 0 || static_cast<uint64_t>(bytes) > room)
+    return Status::error("the bundle's program uses " + std::to_string(bytes) +
+                         " bytes of a buffer of " + std::to_string(room) +
+                         "; compile the model again");
+  return Status::success();
+}
+
+Status Session::State::placeBuffers(const Stage &stage) {
+  for (uint32_t i : stage.buffers)
+    if (Status status = placeBuffer(i); !status.isOk())
+      return status;
   for (uint32_t i : stage.scalars)
     scalarValues[i] = values[scalars[i]];
   for (uint32_t i : stage.steps) {
@@ -173,21 +182,45 @@ Status Session::State::placeBuffers(const Stage &stage) {
   return Status::success();
 }
 
+/// True if the last set-up was for inputs of these shapes, and nothing since
+/// has changed what it found.
+bool Session::State::isRepeated() const {
+  return isPrepared && std::ranges::all_of(inputs, [](const Input &input) {
+           return input.shape == input.preparedShape;
+         });
+}
+
 /// Sets up all that the inputs decide.
 Status Session::State::prepareInputs() {
   const Stage &first = stages.front();
-  if (Status status = solveDims(); !status.isOk())
-    return status;
-  if (Status status = evaluate(first); !status.isOk())
-    return status;
-  using Part = Status (State::*)();
-  for (Part part :
-       {&State::checkShapes, &State::checkIndices, &State::placeInputs})
-    if (Status status = (this->*part)(); !status.isOk())
+  bool repeated = isRepeated();
+  isPrepared = false;
+  if (!repeated) {
+    if (Status status = solveDims(); !status.isOk())
       return status;
+    if (Status status = evaluate(first); !status.isOk())
+      return status;
+    if (Status status = checkShapes(); !status.isOk())
+      return status;
+  }
+  if (Status status = checkIndices(); !status.isOk())
+    return status;
+  if (Status status = placeInputs(); !status.isOk())
+    return status;
   if (Status status = placeOutputs(first); !status.isOk())
     return status;
-  return placeBuffers(first);
+  if (!repeated) {
+    if (Status status = placeBuffers(first); !status.isOk())
+      return status;
+  } else {
+    for (uint32_t i : portBuffers)
+      if (Status status = placeBuffer(i); !status.isOk())
+        return status;
+  }
+  for (Input &input : inputs)
+    input.preparedShape = input.shape;
+  isPrepared = stages.size() == 1; // later stages change what the first found
+  return Status::success();
 }
 
 /// Sets up all that the dimensions decide that the last step has found.
@@ -208,7 +241,7 @@ Status Session::State::runSteps() {
       if (step.taskCount > 0)
         step.kernel(stepBuffers, stepScalars, 0, step.taskCount);
     } else {
-      pool.parallelFor(step.taskCount, [&](int64_t begin, int64_t end) {
+      shared->pool.parallelFor(step.taskCount, [&](int64_t begin, int64_t end) {
         step.kernel(stepBuffers, stepScalars, begin, end);
       });
     }

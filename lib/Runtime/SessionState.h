@@ -12,6 +12,9 @@
 // step defines dimensions, the loop stops behind it for the set-up of what
 // follows from them: a stage.
 //
+// Set-up is skipped but for the pointers to inputs and outputs where the inputs
+// have the shapes of the run before, as in one decode step after the other.
+//
 // Bundle::open has verified all references; what is checked here depends on the
 // sizes of the run.
 //
@@ -26,6 +29,7 @@
 #include "nibble/Runtime/Session.h"
 #include "nibble/Target/KernelAbi.h"
 
+#include <algorithm>
 #include <array>
 
 namespace nibble {
@@ -39,6 +43,9 @@ struct Shape {
   std::array<int64_t, bundle::maxRank> dims{};
   size_t rank = 0;
   std::span<const int64_t> span() const { return {dims.data(), rank}; }
+  bool operator==(const Shape &other) const {
+    return std::ranges::equal(span(), other.span());
+  }
 };
 
 /// A dimension of an input, as `solveDims` needs it.
@@ -53,7 +60,7 @@ struct Input {
   const std::byte *data = nullptr;   ///< as set
   const std::byte *placed = nullptr; ///< what kernels read
   std::vector<InputDim> dims;
-  Shape shape;
+  Shape shape, preparedShape; ///< as set, and that of the last set-up
   uint64_t bytes = 0;
   bool isSet = false;
   Tensor keepAlive;
@@ -103,14 +110,33 @@ inline std::string shapeText(std::span<const int64_t> shape) {
 
 } // namespace session
 
+/// What sessions of one bundle have in common.
+struct Session::Shared {
+  Shared(std::shared_ptr<const Bundle> bundle, const CodeVariant &variant,
+         const SessionOptions &options)
+      : bundle(std::move(bundle)), variant(variant),
+        pool(options.threads, options.cores) {}
+  Status loadCode();
+  Status reserveArena();
+  /// Zeros for all states at the dimensions' bounds.
+  Expected<std::shared_ptr<const std::vector<Pages>>> makeStates() const;
+
+  std::shared_ptr<const Bundle> bundle;
+  const CodeVariant &variant;
+  ThreadPool pool;
+  Pages code;
+  Pages arena; ///< enough for any entry point
+};
+
 struct Session::State {
-  State(std::shared_ptr<const Bundle> bundle, const EntryPoint &entry,
-        const CodeVariant &variant, unsigned threads)
-      : bundle(std::move(bundle)), entry(entry), variant(variant),
-        pool(threads) {}
+  State(std::shared_ptr<Shared> shared,
+        std::shared_ptr<const std::vector<Pages>> states,
+        const EntryPoint &entry)
+      : shared(std::move(shared)), states(std::move(states)), entry(entry) {}
+
+  const Bundle &bundle() const { return *shared->bundle; }
 
   // Once per session.
-  Status loadCode();
   void prepareStages();
   uint32_t stageOf(const DimExpr &expression) const;
   void assignStages();
@@ -128,6 +154,8 @@ struct Session::State {
   Status placeInputs();
   Status placeOutputs(const session::Stage &stage);
   Status placeBuffers(const session::Stage &stage);
+  Status placeBuffer(uint32_t number);
+  bool isRepeated() const;
   Status prepareInputs();
   Status define(const session::Stage &stage);
   Status enter(const session::Stage &stage);
@@ -137,11 +165,9 @@ struct Session::State {
   size_t dimNumber(const std::string &name) const;
   Expected<int64_t> valueOf(const DimExpr &expression) const;
 
-  std::shared_ptr<const Bundle> bundle;
+  std::shared_ptr<Shared> shared;
+  std::shared_ptr<const std::vector<Pages>> states; ///< as index().states
   const EntryPoint &entry;
-  const CodeVariant &variant;
-  ThreadPool pool;
-  Pages code, arena;
   uint64_t plannedBytes = 0;
 
   std::vector<session::Input> inputs;
@@ -158,10 +184,12 @@ struct Session::State {
   std::map<std::string, uint32_t> definedIn; ///< dimension -> stage
   std::vector<session::PreparedStep> steps;
   std::vector<session::PreparedBuffer> buffers;
-  std::vector<void *> pointers;  ///< as buffers
-  std::vector<uint32_t> scalars; ///< expression numbers
+  std::vector<uint32_t> portBuffers; ///< buffers that are inputs or outputs
+  std::vector<void *> pointers;      ///< as buffers
+  std::vector<uint32_t> scalars;     ///< expression numbers
   std::vector<int64_t> scalarValues;
   bool hasRun = false;
+  bool isPrepared = false; ///< for the inputs' `preparedShape`
 };
 
 } // namespace nibble

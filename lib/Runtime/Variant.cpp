@@ -160,6 +160,14 @@ VariantScore nibble::scoreVariant(const std::string &target) {
   return {target, 0, "not a target of this kind of processor"};
 }
 
+std::string nibble::bestTarget() {
+  VariantScore best;
+  for (const TargetRule &rule : rules())
+    if (VariantScore score = scoreVariant(rule.name); score.score > best.score)
+      best = score;
+  return best.target;
+}
+
 Expected<uint32_t> nibble::selectVariant(const Bundle &bundle,
                                          const std::string &wanted) {
   const std::vector<CodeVariant> &variants = bundle.index().variants;

@@ -407,6 +407,100 @@ TEST(Bundle, ReadsAndWritesDefinitions) {
       bool(decodeIndex(encodeIndex(Parts().index), featureDefinitions)));
 }
 
+TEST(Bundle, ReadsAndWritesStates) {
+  Parts parts("golden-v1-states.nbl");
+  ASSERT_EQ(parts.index.states.size(), 1u);
+  EXPECT_EQ(parts.index.states[0].name, "key_0");
+  EXPECT_EQ(parts.index.states[0].type, ElementType::float32());
+  EXPECT_EQ(parts.index.states[0].shape,
+            (std::vector<DimExpr>{DimExpr::symbol("batch"), 32}));
+  ASSERT_TRUE(parts.index.decoder.has_value());
+  EXPECT_EQ(parts.index.decoder->prefill, "prefill");
+  EXPECT_EQ(parts.index.decoder->decode, "decode");
+  EXPECT_EQ(parts.index.decoder->capacity, 32);
+  const Step &step = parts.index.entries[2].steps[0];
+  EXPECT_EQ(step.buffers[4].kind, BufferRef::Kind::State);
+  EXPECT_TRUE(write(test::statesContents(), "states") ==
+              golden("golden-v1-states.nbl"));
+  std::vector<std::byte> encoded = encodeIndex(parts.index);
+  EXPECT_FALSE(bool(decodeIndex(encoded, 0)));
+  for (size_t size = encoded.size() - 60; size < encoded.size(); ++size)
+    EXPECT_FALSE(
+        bool(decodeIndex(std::span(encoded).first(size), featureStates)));
+  EXPECT_FALSE(bool(decodeIndex(encodeIndex(Parts().index), featureStates)));
+}
+
+TEST(Bundle, EachRuleOfStatesIsChecked) {
+  struct Case {
+    const char *name;
+    void (*damage)(BundleIndex &index);
+    const char *text;
+  };
+  static auto seq = DimExpr::symbol("seq");
+  const Case cases[] = {
+      {"R12 none", [](BundleIndex &i) { i.states.clear(); },
+       "states are none, though the header announces them"},
+      {"R12 twice", [](BundleIndex &i) { i.states.push_back(i.states[0]); },
+       "state 'key_0' is there twice"},
+      {"R12 type",
+       [](BundleIndex &i) { i.states[0].type = ElementType::signedInt(3); },
+       "state 'key_0': has an element type that states cannot have"},
+      {"R12 rank", [](BundleIndex &i) { i.states[0].shape.resize(9); },
+       "at most 8"},
+      {"R12 size",
+       [](BundleIndex &i) { i.states[0].shape = {1ll << 31, 1ll << 31, 2}; },
+       "2^63"},
+      {"R12 dimension",
+       [](BundleIndex &i) { i.states[0].shape = {*DimExpr::parse("other")}; },
+       "other"},
+      {"R8 no state",
+       [](BundleIndex &i) { i.entries[1].steps[0].buffers[3].index = 1; },
+       "there is no state 1"},
+      {"R8 offset",
+       [](BundleIndex &i) { i.entries[1].steps[0].buffers[3].offset = 256; },
+       "has an offset outside the arena"},
+      {"R12 bytes",
+       [](BundleIndex &i) { i.entries[1].steps[0].buffers[3].bytes = 257; },
+       "uses 257 bytes of state 'key_0', which has 256"},
+      {"R13 entry", [](BundleIndex &i) { i.decoder->decode = "x"; },
+       "the decoder names entry point 'x'"},
+      {"R13 capacity", [](BundleIndex &i) { i.decoder->capacity = 0; },
+       "a cache of 0 tokens"},
+      {"R13 inputs", [](BundleIndex &i) { i.decoder->decode = "prefill"; },
+       "the decoder's decode: expected 2 inputs and one output, found 3 and 1"},
+      {"R13 input type",
+       [](BundleIndex &i) {
+         i.entries[2].inputs[1].type = ElementType::signedInt(32);
+       },
+       "expected input 'past_lengths' of 64-bit integers"},
+      {"R13 tokens",
+       [](BundleIndex &i) { i.entries[1].inputs[0].shape.pop_back(); },
+       "expected tokens of the shape"},
+      {"R13 one token",
+       [](BundleIndex &i) { i.entries[2].inputs[0].shape[1] = seq; },
+       "expected one token of each sequence"},
+      {"R13 length",
+       [](BundleIndex &i) { i.entries[1].inputs[0].shape[1] = 32; },
+       "expected a length that is a dimension"},
+      {"R13 last",
+       [](BundleIndex &i) { i.entries[1].inputs[2].shape[0] = seq; },
+       "expected input 'last' of the shape [batch]"},
+      {"R13 logits",
+       [](BundleIndex &i) { i.entries[1].outputs[0].shape[0] = 2; },
+       "expected logits in f32 of the shape [batch, vocabulary]"},
+      {"R13 vocabulary",
+       [](BundleIndex &i) { i.entries[2].outputs[0].shape[1] = 7; },
+       "expected the logits of its prefill"},
+  };
+  EXPECT_EQ(Parts("golden-v1-states.nbl").error(), "");
+  for (const Case &each : cases) {
+    Parts parts("golden-v1-states.nbl");
+    each.damage(parts.index);
+    EXPECT_NE(parts.error().find(each.text), std::string::npos)
+        << each.name << ": " << parts.error();
+  }
+}
+
 TEST(Bundle, DefinitionsAreRecordsInOrder) {
   // The record ends the index: how many, entry point, step, how many,
   // dimension.
@@ -555,4 +649,5 @@ TEST(Bundle, RandomDamageIsFound) {
 TEST(Bundle, RandomDamageWithChecksumsNeverCrashes) {
   mutate("golden-v1.nbl", /*withChecksums=*/true, 3000);
   mutate("golden-v1-sizes.nbl", /*withChecksums=*/true, 3000);
+  mutate("golden-v1-states.nbl", /*withChecksums=*/true, 3000);
 }

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The contents of golden-v1.nbl and golden-v1-sizes.nbl, spelled a second time
-// (the first is make_golden.py).
+// The contents of golden-v1.nbl, golden-v1-sizes.nbl and golden-v1-states.nbl,
+// spelled a second time (the first is make_golden.py).
 //
 //===----------------------------------------------------------------------===//
 
@@ -115,6 +115,46 @@ inline BundleContents sizesContents() {
   finish.buffers.push_back({Kind::Output, 2, 0, hits * 8});
   finish.results = 3;
   finish.scalars.push_back(hits);
+  return contents;
+}
+
+/// The first with a decoder beside it: entry points prefill and decode of one
+/// step each, which work on a state in place.
+inline BundleContents statesContents() {
+  using Kind = BufferRef::Kind;
+  DimExpr batch = DimExpr::symbol("batch"), seq = DimExpr::symbol("seq");
+  BundleContents contents = tinyContents();
+  BundleIndex &index = contents.index;
+  index.kernels.push_back({"fill_3", 6, 1});
+  index.kernels.push_back({"next_4", 5, 0});
+  index.variants[0].kernelOffsets = {0, 64, 0, 64};
+  index.states = {{"key_0", ElementType::float32(), {batch, 32}}};
+  index.decoder = {"prefill", "decode", 32};
+  for (bool isDecode : {false, true}) {
+    DimExpr length = isDecode ? DimExpr(1) : seq;
+    ElementType integer = ElementType::signedInt(64);
+    EntryPoint &entry = index.entries.emplace_back();
+    entry.name = isDecode ? "decode" : "prefill";
+    entry.inputs = {{"input_ids", integer, {batch, length}},
+                    {"past_lengths", integer, {batch}}};
+    entry.outputs = {{"logits", ElementType::float32(), {batch, 6}}};
+    entry.checks = {{0, 0, 6}, {1, 0, 32}};
+    Step &step = entry.steps.emplace_back();
+    step.kernel = isDecode ? 3 : 2;
+    step.buffers = {{Kind::Input, 0, 0, batch * length * 8},
+                    {Kind::Input, 1, 0, batch * 8}};
+    if (!isDecode) {
+      entry.inputs.push_back({"last", integer, {batch}});
+      step.buffers.push_back({Kind::Input, 2, 0, batch * 8});
+      step.scalars = {seq};
+    }
+    BufferRef cache = {Kind::State, 0, 0, batch * 128};
+    step.buffers.push_back(cache);
+    step.buffers.push_back({Kind::Output, 0, 0, batch * 24});
+    step.buffers.push_back(cache);
+    step.results = 2;
+    step.tasks = batch;
+  }
   return contents;
 }
 

@@ -4,9 +4,10 @@
 # Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #
-#   make_golden.py golden-v1.nbl golden-v1-sizes.nbl
+#   make_golden.py golden-v1.nbl golden-v1-sizes.nbl golden-v1-states.nbl
 #
-# The second has a dimension that a step defines, and the feature bit for it.
+# The second has a dimension that a step defines, the third a state and a
+# decoder that uses it, with the feature bits for these.
 # It shares no code with lib/Bundle: the page is the only source. BundleTest.cpp
 # expects these contents from the reader and these bytes from the writer.
 
@@ -89,7 +90,7 @@ def step(kernel, buffers, results, scalars, tasks, after):
             i32(after))
 
 
-INPUT, OUTPUT, WEIGHT, ARENA = range(4)
+INPUT, OUTPUT, WEIGHT, ARENA, STATE = range(5)
 FLOAT, BFLOAT, SIGNED, UNSIGNED, BOOLEAN = range(5)
 
 
@@ -120,9 +121,38 @@ def entry(sizes):
         ]))
 
 
-def index(code_offset, weight_offset, sizes):
+def decoder_entry(name, length, last):
+    """One step that works on the state in place."""
+    tokens = [port("input_ids", SIGNED, 64, ["batch", length]),
+              port("past_lengths", SIGNED, 64, ["batch"])]
+    operands = [buffer(INPUT, 0, 0,
+                       "8*batch" if length == "1" else "8*batch*seq"),
+                buffer(INPUT, 1, 0, "8*batch")]
+    if last:
+        tokens.append(port("last", SIGNED, 64, ["batch"]))
+        operands.append(buffer(INPUT, 2, 0, "8*batch"))
+    logits = port("logits", FLOAT, 32, ["batch", "6"])
+    cache = buffer(STATE, 0, 0, "128*batch")
+    return (string(name) + records(tokens) + records([logits]) +
+            records([u32(0) + i64(0) + i64(6), u32(1) + i64(0) + i64(32)]) +
+            u64(0) +
+            records([step(2 if last else 3,
+                          operands + [cache, buffer(OUTPUT, 0, 0, "24*batch"),
+                                      cache],
+                          2, [length] if last else [], "batch", -1)]))
+
+
+def index(code_offset, weight_offset, sizes, states):
     texts.clear()
-    entry_image = entry(sizes)
+    entries = [entry(sizes)]
+    states_image = b""
+    if states:
+        entries += [decoder_entry("prefill", "seq", True),
+                    decoder_entry("decode", "1", False)]
+        shape = [expression("batch"), expression("32")]
+        states_image = (
+            records([string("key_0") + u8(FLOAT) + u8(32) + records(shape)]) +
+            u8(1) + string("prefill") + string("decode") + i64(32))
     return b"".join([
         string("nibble golden"),
         records([string("batch") + i64(1) + i64(2)] +
@@ -137,10 +167,13 @@ def index(code_offset, weight_offset, sizes):
                  u64(6) + u32(32) + digest(order)]),
         records([string("gather_1") + u32(5 if sizes else 4) + u32(1),
                  string("finish_2") + u32(4 if sizes else 3) +
-                 u32(3 if sizes else 2)]),
-        records([entry_image]),
+                 u32(3 if sizes else 2)] +
+                ([string("fill_3") + u32(6) + u32(1),
+                  string("next_4") + u32(5) + u32(0)] if states else [])),
+        records(entries),
         records([string("x86-64-v3") + u64(code_offset) + u64(len(image)) +
-                 digest(image) + records([u64(0), u64(64)])]),
+                 digest(image) +
+                 records([u64(0), u64(64)] * (2 if states else 1))]),
         records([string("layers.0.q") + string("linear") +
                  string("ui4 1x32") + u64(24) + f64(4.625)]),
         u8(1),
@@ -149,23 +182,26 @@ def index(code_offset, weight_offset, sizes):
         u32(3) + b"TOK",
         # Entry point 0, step 0 defines dimension 1.
         records([u32(0) + u32(0) + records([u32(1)])]) if sizes else b"",
+        states_image,
     ])
 
 
-def bundle(sizes):
-    index_bytes = len(index(0, 0, sizes))
+def bundle(sizes, states):
+    index_bytes = len(index(0, 0, sizes, states))
     code_offset = len(pad(b"\0" * (128 + index_bytes), 65536))
     weight_offset = len(pad(b"\0" * (code_offset + len(image)), 65536))
-    index_image = index(code_offset, weight_offset, sizes)
+    index_image = index(code_offset, weight_offset, sizes, states)
     header = b"".join([
-        b"\x89NBL\r\n\x1a\n", u32(1), u32(128), u64(1 if sizes else 0),
-        u64(0), u64(weight_offset + len(weight_segment)), u64(128),
+        b"\x89NBL\r\n\x1a\n", u32(1), u32(128),
+        u64((1 if sizes else 0) + (2 if states else 0)), u64(0),
+        u64(weight_offset + len(weight_segment)), u64(128),
         u64(len(index_image)), digest(index_image), u64(0)])
     header += digest(header)
     assert len(header) == 128
     return pad(pad(header + index_image, 65536) + image, 65536) + weight_segment
 
 
-for path, sizes in zip(sys.argv[1:], (False, True)):
+for path, features in zip(sys.argv[1:],
+                          ((False, False), (True, False), (False, True))):
     with open(path, "wb") as file:
-        file.write(bundle(sizes))
+        file.write(bundle(*features))

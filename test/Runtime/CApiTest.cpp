@@ -166,3 +166,84 @@ TEST(CApi, Generates) {
   EXPECT_EQ(nibble_generate(other.session, "", nullptr, append, &text, nullptr),
             NIBBLE_ERROR_INPUT);
 }
+
+TEST(CApi, EndsTextsInFrontOfStopTexts) {
+  Handles handles(decoderContents(), "main");
+  std::string whole, text;
+  auto append = [](const char *part, size_t bytes, void *context) {
+    static_cast<std::string *>(context)->append(part, bytes);
+    return 0;
+  };
+  nibble_generate_options options = {};
+  options.ignore_end = 1;
+  ASSERT_EQ(nibble_generate(handles.session, "abc", &options, append, &whole,
+                            nullptr),
+            NIBBLE_OK)
+      << nibble_error_text();
+  ASSERT_GT(whole.size(), 6u);
+  std::string stop = whole.substr(4, 2);
+  const char *stops[] = {"never", stop.c_str()};
+  options.stops = stops;
+  options.stop_count = 2;
+  nibble_generate_result result;
+  ASSERT_EQ(
+      nibble_generate(handles.session, "abc", &options, append, &text, &result),
+      NIBBLE_OK);
+  EXPECT_EQ(text, whole.substr(0, whole.find(stop)));
+  EXPECT_EQ(result.reason, NIBBLE_STOP_TEXT);
+  options.stops = nullptr;
+  EXPECT_EQ(
+      nibble_generate(handles.session, "abc", &options, append, &text, nullptr),
+      NIBBLE_ERROR_USAGE);
+}
+
+TEST(CApi, DrivesADecoder) {
+  Handles handles(decoderContents(), "main");
+  nibble_decoder *decoder;
+  EXPECT_EQ(nibble_decoder_create(handles.session, 5, &decoder),
+            NIBBLE_ERROR_INPUT);
+  EXPECT_TRUE(errorHas("at most 4 sequences"));
+  EXPECT_EQ(decoder, nullptr);
+  ASSERT_EQ(nibble_decoder_create(handles.session, 2, &decoder), NIBBLE_OK)
+      << nibble_error_text();
+  EXPECT_EQ(nibble_decoder_capacity(decoder), size_t{maxPast + 1});
+  EXPECT_EQ(nibble_decoder_vocabulary(decoder), size_t{vocabulary});
+  const float *logits;
+  EXPECT_EQ(nibble_decoder_logits(decoder, 0, &logits), NIBBLE_ERROR_USAGE);
+
+  int32_t first[] = {1, 2, 3}, second[] = {4};
+  const int32_t *tokens[] = {first, second};
+  size_t counts[] = {3, 1};
+  ASSERT_EQ(nibble_decoder_append(decoder, tokens, counts), NIBBLE_OK)
+      << nibble_error_text();
+  EXPECT_EQ(nibble_decoder_length(decoder, 0), 3u);
+  EXPECT_EQ(nibble_decoder_length(decoder, 1), 1u);
+  EXPECT_EQ(nibble_decoder_length(decoder, 2), 0u);
+  ASSERT_EQ(nibble_decoder_logits(decoder, 0, &logits), NIBBLE_OK);
+  EXPECT_EQ(logits[1 + 2 + 3 + 2], 1.0f); // the tokens and the last position
+  ASSERT_EQ(nibble_decoder_logits(decoder, 1, &logits), NIBBLE_OK);
+  EXPECT_EQ(logits[4], 1.0f);
+  EXPECT_EQ(nibble_decoder_logits(decoder, 2, &logits), NIBBLE_ERROR_USAGE);
+
+  // Only the second one goes on.
+  counts[0] = 0;
+  tokens[0] = nullptr;
+  ASSERT_EQ(nibble_decoder_append(decoder, tokens, counts), NIBBLE_OK);
+  EXPECT_EQ(nibble_decoder_length(decoder, 0), 3u);
+  EXPECT_EQ(nibble_decoder_logits(decoder, 0, &logits), NIBBLE_ERROR_USAGE);
+  ASSERT_EQ(nibble_decoder_logits(decoder, 1, &logits), NIBBLE_OK);
+  EXPECT_EQ(logits[4 + 4 + 1], 1.0f);
+
+  counts[1] = 100;
+  std::vector<int32_t> many(100, 1);
+  tokens[1] = many.data();
+  EXPECT_EQ(nibble_decoder_append(decoder, tokens, counts), NIBBLE_ERROR_INPUT);
+  EXPECT_TRUE(errorHas("at most 41 tokens"));
+  EXPECT_EQ(nibble_decoder_reset(decoder), NIBBLE_OK);
+  EXPECT_EQ(nibble_decoder_length(decoder, 1), 0u);
+  EXPECT_EQ(nibble_decoder_append(decoder, nullptr, counts),
+            NIBBLE_ERROR_USAGE);
+  EXPECT_EQ(nibble_decoder_append(nullptr, tokens, counts), NIBBLE_ERROR_USAGE);
+  nibble_decoder_destroy(decoder);
+  nibble_decoder_destroy(nullptr);
+}

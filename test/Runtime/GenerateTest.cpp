@@ -12,40 +12,26 @@
 
 #include "TestBundle.h"
 
-#include "nibble/Runtime/Generate.h"
+#include "nibble/Runtime/Generator.h"
 
 #include "gtest/gtest.h"
-
-#include <cmath>
-#include <cstdlib>
-#include <new>
 
 using namespace nibble;
 using namespace nibble::test;
 
-/// Allocations of this thread, to see that a decode step makes none.
-static thread_local uint64_t allocations = 0;
-
-void *operator new(size_t size) {
-  ++allocations;
-  if (void *memory = std::malloc(size ? size : 1))
-    return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void *memory) noexcept { std::free(memory); }
-void operator delete(void *memory, size_t) noexcept { std::free(memory); }
-
 namespace {
 
 struct Model {
-  explicit Model(bool withCache) {
+  explicit Model(bool withCache)
+      : Model(languageModelContents(withCache), {}) {}
+  Model(const BundleContents &contents, const LanguageModelOptions &model) {
     SessionOptions options;
+    options.entry = "main";
     options.threads = 2;
-    auto made = Session::create(openTemporary(languageModelContents(withCache)),
-                                options);
+    auto made = Session::create(openTemporary(contents), options);
     EXPECT_TRUE(bool(made)) << made.status().message();
     session = made.take();
-    auto created = Generator::create(*session);
+    auto created = Generator::create(*session, model);
     EXPECT_TRUE(bool(created)) << created.status().message();
     generator = created.take();
   }
@@ -147,19 +133,80 @@ TEST(Generate, LongPromptsRunInPieces) {
       << refused.status().message();
 }
 
-TEST(Generate, DecodeStepsAllocateNothing) {
-  for (bool withCache : {false, true}) {
-    Model model(withCache);
-    auto language = LanguageModel::create(*model.session);
-    ASSERT_TRUE(bool(language));
-    int32_t token = 4;
-    ASSERT_TRUE(bool(language->append({&token, 1})));
-    ASSERT_TRUE(bool(language->append({&token, 1})));
-    uint64_t before = allocations;
-    for (int i = 0; i < 12; ++i)
-      EXPECT_TRUE(bool(language->append({&token, 1})));
-    EXPECT_EQ(allocations, before) << "cache " << withCache;
+TEST(Generate, DecodersGiveTheSameTexts) {
+  Model model(decoderContents(), {});
+  EXPECT_TRUE(model.generator->languageModel().hasCache());
+  Model exported(decoderContents(), {.useDecoder = false});
+  for (const char *prompt :
+       {"", "a", "abc", "ponm", "abcdefghijklmnopabcdefghijklmnopabc"}) {
+    std::string text = model.generate(prompt, greedy(0));
+    EXPECT_EQ(text, expectedText(prompt, model.result.generatedTokens));
+    StopReason reason = model.result.reason;
+    EXPECT_EQ(exported.generate(prompt, greedy(0)), text);
+    EXPECT_EQ(exported.result.reason, reason);
+    EXPECT_EQ(exported.result.generatedTokens, model.result.generatedTokens);
   }
+}
+
+TEST(Generate, ABatchWritesWhatEachPromptGivesAlone) {
+  std::vector<std::string> prompts = {
+      "abc", "", "ponmlkjihgfedcbaponmlkjihg", "p", "dad", "abcdefghijklmnop"};
+  for (uint64_t sequences : {1, 2, 3, 4}) {
+    Model batch(decoderContents(), {.sequences = sequences});
+    for (float temperature : {0.0f, 3.0f}) {
+      GenerateOptions options;
+      options.sampling.temperature = temperature;
+      std::vector<std::string> texts(prompts.size());
+      auto results = batch.generator->generate(
+          prompts, options, [&](size_t prompt, std::string_view text) {
+            texts[prompt] += text;
+            return true;
+          });
+      ASSERT_TRUE(bool(results)) << results.status().message();
+      ASSERT_EQ(results->size(), prompts.size());
+      Model alone(decoderContents(), {});
+      for (size_t i = 0; i < prompts.size(); ++i) {
+        EXPECT_EQ(texts[i], alone.generate(prompts[i], options));
+        EXPECT_EQ((*results)[i].reason, alone.result.reason);
+        EXPECT_EQ((*results)[i].promptTokens, alone.result.promptTokens);
+        EXPECT_EQ((*results)[i].generatedTokens, alone.result.generatedTokens);
+      }
+    }
+  }
+}
+
+TEST(Generate, EndsInFrontOfStopTexts) {
+  Model model(decoderContents(), {});
+  GenerateOptions options;
+  options.ignoreEnd = true;
+  std::string whole = model.generate("abc", options);
+  ASSERT_GT(whole.size(), 6u);
+  options.stops = {"never", whole.substr(3, 3)};
+  EXPECT_EQ(model.generate("abc", options),
+            whole.substr(0, whole.find(options.stops[1])));
+  EXPECT_EQ(model.result.reason, StopReason::StopText);
+  // The beginning of a stop text that does not come is written.
+  options.stops = {whole + "x"};
+  EXPECT_EQ(model.generate("abc", options), whole);
+}
+
+TEST(Generate, IgnoresTheEndToken) {
+  Model model(decoderContents(), {});
+  bool hasEnded = false;
+  for (char letter = 'a'; letter <= 'p'; ++letter) {
+    std::string prompt(1, letter);
+    std::string text = model.generate(prompt, greedy(0));
+    if (model.result.reason != StopReason::EndOfSequence)
+      continue;
+    hasEnded = true;
+    GenerateOptions options;
+    options.ignoreEnd = true;
+    std::string longer = model.generate(prompt, options);
+    EXPECT_EQ(model.result.reason, StopReason::ContextFull);
+    EXPECT_EQ(longer.substr(0, text.size()), text);
+    EXPECT_EQ(model.result.generatedTokens, uint64_t{maxPast});
+  }
+  EXPECT_TRUE(hasEnded);
 }
 
 TEST(Generate, NeedsATokenizer) {
@@ -172,59 +219,4 @@ TEST(Generate, NeedsATokenizer) {
   EXPECT_NE(generator.status().message().find("no tokenizer"),
             std::string::npos);
   EXPECT_TRUE(bool(LanguageModel::create(**session)));
-}
-
-TEST(Sampler, GreedyTakesTheFirstLargest) {
-  Sampler sampler({});
-  std::vector<float> logits = {1, 5, NAN, 5, -INFINITY};
-  EXPECT_EQ(sampler.choose(logits), 1);
-  EXPECT_EQ(sampler.choose(std::vector<float>{NAN, NAN}), 0);
-}
-
-TEST(Sampler, FollowsTheDistribution) {
-  // p = 1/2, 1/4, 1/8, 1/8 at temperature 1.
-  std::vector<float> logits = {std::log(0.125f), std::log(0.5f),
-                               std::log(0.125f), std::log(0.25f)};
-  auto count = [&](SamplingOptions options) {
-    options.temperature = 1;
-    options.seed = 42;
-    Sampler sampler(options);
-    std::array<int, 4> counts{};
-    for (int i = 0; i < 20000; ++i)
-      ++counts[sampler.choose(logits)];
-    return counts;
-  };
-  auto near = [](int count, double probability) {
-    return std::abs(count / 20000.0 - probability) < 0.015;
-  };
-  auto all = count({});
-  EXPECT_TRUE(near(all[0], 0.125) && near(all[1], 0.5) && near(all[2], 0.125) &&
-              near(all[3], 0.25));
-  SamplingOptions topK;
-  topK.topK = 2;
-  auto two = count(topK);
-  EXPECT_TRUE(near(two[1], 2 / 3.0) && near(two[3], 1 / 3.0));
-  EXPECT_EQ(two[0] + two[2], 0);
-  SamplingOptions topP;
-  topP.topP = 0.8f; // 1/2 + 1/4 are less, so the first 1/8 belongs to it
-  auto most = count(topP);
-  EXPECT_TRUE(near(most[0], 1 / 7.0) && near(most[1], 4 / 7.0) &&
-              near(most[3], 2 / 7.0));
-  EXPECT_EQ(most[2], 0);
-}
-
-TEST(Sampler, SeedsRepeat) {
-  std::vector<float> logits(100, 0.0f);
-  auto draw = [&](uint64_t seed) {
-    SamplingOptions options;
-    options.temperature = 0.7f;
-    options.seed = seed;
-    Sampler sampler(options);
-    std::vector<int32_t> ids;
-    for (int i = 0; i < 20; ++i)
-      ids.push_back(sampler.choose(logits));
-    return ids;
-  };
-  EXPECT_EQ(draw(1), draw(1));
-  EXPECT_NE(draw(1), draw(2));
 }

@@ -14,6 +14,8 @@
 
 #include <cstring>
 #include <numeric>
+#include <sched.h>
+#include <thread>
 
 using namespace nibble;
 using namespace nibble::test;
@@ -209,6 +211,40 @@ TEST(Session, SolvesDimensionsFromSums) {
   EXPECT_EQ((*session)->output(0).as<float>()[2], 6.0f);
   EXPECT_FALSE(run(8, 3).isOk()); // past would be 2.5
   EXPECT_TRUE(contains(run(1, 3), "dimension 'past' -1"));
+}
+
+TEST(Session, RunsAgainWithOtherData) {
+  // The set-up is kept while the shapes stay; the pointers may change.
+  auto session = makeSession("twice");
+  float x[] = {1, 2, 3, 4, 5, 6}, other[] = {10, 20, 30, 40, 50, 60};
+  int64_t one[] = {1, 3}, two[] = {2, 3};
+  auto last = [&](const float *data, const int64_t *shape) {
+    EXPECT_TRUE(session->setInput(0, data, {shape, 2}).isOk());
+    EXPECT_TRUE(session->run().isOk());
+    return session->output(0).as<float>().back();
+  };
+  EXPECT_EQ(last(x, two), 24);
+  EXPECT_EQ(last(other, two), 240);
+  EXPECT_EQ(last(x, one), 12);
+  EXPECT_EQ(last(other, one), 120);
+  EXPECT_EQ(last(other, two), 240);
+}
+
+TEST(Session, StaysOnCores) {
+  SessionOptions options;
+  options.entry = "twice";
+  options.cores = {0};
+  auto bundle = openTemporary(arithmeticContents());
+  // On a thread of its own, which is pinned with the session.
+  std::thread([&] {
+    auto session = Session::create(bundle, options);
+    ASSERT_TRUE(bool(session)) << session.status().message();
+    EXPECT_EQ((*session)->threads(), 1u);
+    EXPECT_EQ(sched_getcpu(), 0);
+  }).join();
+  options.cores = {0, 100000};
+  EXPECT_TRUE(
+      contains(Session::create(bundle, options).status(), "got 100000"));
 }
 
 TEST(Session, TakesDimensionsFromData) {

@@ -18,17 +18,29 @@ using Kind = BufferRef::Kind;
 
 namespace {
 
-enum KernelNumber : uint32_t { Double, Lookup, Concat, Predict, Sum, CountUp };
-constexpr const char *kernelNames[] = {"double",  "lookup", "concat",
-                                       "predict", "sum",    "count_up"};
+enum KernelNumber : uint32_t {
+  Double,
+  Lookup,
+  Concat,
+  Predict,
+  Sum,
+  CountUp,
+  Remember,
+  Answer,
+  AnswerOne
+};
+constexpr const char *kernelNames[] = {"double",   "lookup", "concat",
+                                       "predict",  "sum",    "count_up",
+                                       "remember", "answer", "answer_one"};
 
 DimExpr symbol(const char *name) { return DimExpr::symbol(name); }
 
 /// One image with all kernels; they are small enough to be in every bundle.
 void addCode(BundleContents &contents) {
-  contents.index.kernels = {{"double_0", 2, 1}, {"lookup_1", 3, 1},
-                            {"concat_2", 3, 2}, {"predict_3", 4, 3},
-                            {"sum_4", 2, 1},    {"count_up_5", 1, 0}};
+  contents.index.kernels = {
+      {"double_0", 2, 1},   {"lookup_1", 3, 1}, {"concat_2", 3, 2},
+      {"predict_3", 4, 3},  {"sum_4", 2, 1},    {"count_up_5", 1, 0},
+      {"remember_6", 4, 2}, {"answer_7", 4, 2}, {"answer_one_8", 3, 2}};
   CodeVariant &variant = contents.index.variants.emplace_back();
 #if defined(__aarch64__)
   variant.target = "aarch64-dotprod";
@@ -216,6 +228,49 @@ BundleContents test::languageModelContents(bool withCache) {
   std::string tokenizer = tokenizerModel();
   const auto *bytes = reinterpret_cast<const std::byte *>(tokenizer.data());
   index.tokenizer.assign(bytes, bytes + tokenizer.size());
+  return contents;
+}
+
+BundleContents test::decoderContents() {
+  BundleContents contents = languageModelContents(/*withCache=*/true);
+  BundleIndex &index = contents.index;
+  index.dims[0].max = 4;
+  constexpr int64_t capacity = maxPast + 1;
+  DimExpr batch = symbol("batch");
+  index.states = {{"cache_0", ElementType::float32(), {batch, capacity}}};
+  index.decoder = {"prefill", "decode", capacity};
+  ElementType integer = ElementType::signedInt(64);
+  for (bool isDecode : {false, true}) {
+    DimExpr length = isDecode ? DimExpr(1) : symbol("seq");
+    EntryPoint &entry = index.entries.emplace_back();
+    entry.name = isDecode ? "decode" : "prefill";
+    entry.inputs = {{"input_ids", integer, {batch, length}},
+                    {"past_lengths", integer, {batch}}};
+    entry.outputs = {{"logits", ElementType::float32(), {batch, vocabulary}}};
+    entry.checks = {{0, 0, vocabulary}, {1, 0, capacity}};
+    BufferRef past = {Kind::Input, 1, 0, batch * 8},
+              cache = {Kind::State, 0, 0, batch * (4 * capacity)},
+              logits = {Kind::Output, 0, 0, batch * (4 * vocabulary)};
+    Step remember = makeStep(
+        Remember, {{Kind::Input, 0, 0, batch * length * 8}, past, cache, cache},
+        {length, capacity}, batch);
+    Step answer = makeStep(isDecode ? AnswerOne : Answer, {cache, past, logits},
+                           {capacity, vocabulary}, batch);
+    answer.after = 0;
+    if (!isDecode) {
+      entry.inputs.push_back({"last", integer, {batch}});
+      entry.checks.push_back({2, 0, maxSequence});
+      answer.buffers.insert(answer.buffers.begin() + 2,
+                            {Kind::Input, 2, 0, batch * 8});
+    }
+    // Too large for one thread, so that all of them take part.
+    constexpr int64_t half = 65536, row = 64;
+    entry.arenaBytes = 2 * half;
+    Step shared = makeStep(
+        Double, {{Kind::Arena, 0, 0, half}, {Kind::Arena, 0, half, half}},
+        {row}, half / 4 / row);
+    entry.steps = {remember, answer, shared};
+  }
   return contents;
 }
 

@@ -34,6 +34,10 @@ BundleContents upToContents();
 /// cache if asked for, and a tokenizer of the letters a to p.
 BundleContents languageModelContents(bool withCache);
 
+/// The same with a cache, and a decoder beside it for up to 4 sequences, of
+/// which 16 tokens at a time, with caches of `maxPast` + 1 tokens.
+BundleContents decoderContents();
+
 /// The text that the model continues `prompt` with; computed here, without the
 /// runtime: the sum of all tokens plus the position, modulo the vocabulary.
 std::string expectedText(const std::string &prompt, size_t maxTokens);

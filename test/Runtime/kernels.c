@@ -19,6 +19,9 @@
 #define PREDICT 4
 #define SUM 5
 #define COUNT_UP 6
+#define REMEMBER 7
+#define ANSWER 8
+#define ANSWER_ONE 9
 
 void kernel(void *const *buffers, const int64_t *scalars, int64_t begin,
             int64_t end) {
@@ -60,6 +63,39 @@ void kernel(void *const *buffers, const int64_t *scalars, int64_t begin,
       sum += mask[i] * (int64_t)present[i];
     for (int64_t v = 0; v < scalars[2]; ++v)
       logits[t * scalars[2] + v] = v == sum % scalars[2] ? one : 0;
+  }
+#elif KERNEL == REMEMBER
+  /* cache[s, past[s] + i] = tokens[s, i], in place; scalars: tokens of each
+   * sequence, capacity; a task is a sequence. */
+  const int64_t *tokens = buffers[0], *past = buffers[1];
+  float *cache = buffers[3];
+  for (int64_t s = begin; s < end; ++s)
+    for (int64_t i = 0; i < scalars[0]; ++i)
+      if (past[s] >= 0 && past[s] + i < scalars[1])
+        cache[s * scalars[1] + past[s] + i] =
+            (float)tokens[s * scalars[0] + i];
+#elif KERNEL == ANSWER || KERNEL == ANSWER_ONE
+  /* The logits of PREDICT for the token that is last[s] of this call's; scalars:
+   * capacity, vocabulary; a task is a sequence. */
+  const float *cache = buffers[0];
+  const int64_t *past = buffers[1];
+#if KERNEL == ANSWER
+  const int64_t *last = buffers[2];
+  uint32_t *logits = buffers[3];
+#else
+  uint32_t *logits = buffers[2];
+#endif
+  uint32_t one = 0x3f800000;
+  for (int64_t s = begin; s < end; ++s) {
+    int64_t position = past[s];
+#if KERNEL == ANSWER
+    position += last[s];
+#endif
+    int64_t sum = position;
+    for (int64_t i = 0; i <= position && i < scalars[0]; ++i)
+      sum += (int64_t)cache[s * scalars[0] + i];
+    for (int64_t v = 0; v < scalars[1]; ++v)
+      logits[s * scalars[1] + v] = v == sum % scalars[1] ? one : 0;
   }
 #elif KERNEL == SUM
   /* total[0] = sum of ids; scalars: how many; one task. */

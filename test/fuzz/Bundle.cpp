@@ -25,7 +25,7 @@
 #include "Fuzz.h"
 
 #include "nibble/Bundle/Format.h"
-#include "nibble/Runtime/Generate.h"
+#include "nibble/Runtime/Generator.h"
 
 #include <algorithm>
 #include <cstring>
@@ -61,8 +61,9 @@ std::optional<Parts> split(std::span<const std::byte> data) {
   parts.index = data.first(indexBytes);
   parts.weights = data.subspan(indexBytes);
   parts.codeBytes = sizes[1] % (maxCodeBytes + 1);
-  parts.zeros = (sizes[2] & 0x7fffffff) % (maxZeros + 1);
-  parts.features = sizes[2] >> 31 ? featureDefinitions : 0;
+  parts.zeros = (sizes[2] & 0x3fffffff) % (maxZeros + 1);
+  parts.features = (sizes[2] >> 31 ? featureDefinitions : 0) |
+                   (sizes[2] >> 30 & 1 ? featureStates : 0);
   return parts;
 }
 

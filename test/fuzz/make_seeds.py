@@ -212,7 +212,9 @@ def piece(text, score=0.0, kind=1):
 
 
 def tokenizer():
-    """SentencePiece models; field numbers of sentencepiece_model.proto."""
+    """SentencePiece models; field numbers of sentencepiece_model.proto. And the
+    compiled form of others."""
+    yield from compiled_tokenizers()
     basis = piece(b"<unk>", kind=2) + piece(b"<s>", kind=3) + piece(b"</s>", kind=3)
     letters = b"".join(piece(bytes([c]), -1.0) for c in b"Onceupatim")
     merged = piece(b"On", -2.0) + piece(b"ce", -3.0) + piece(b"Once", -4.0, 5)
@@ -258,6 +260,70 @@ def tokenizer():
                              b"\x4b\x54")):
         yield f"broken{i}", basis + letters + field(2, bpe) + end
     yield "example", (root / "examples/stories260K/tokenizer.model").read_bytes()
+
+
+def compiled_tokenizers():
+    """What docs/BundleFormat.md says under Tokenizer."""
+    def text(value):
+        value = value if isinstance(value, bytes) else value.encode()
+        return struct.pack("<I", len(value)) + value
+
+    def rows(values):
+        return struct.pack("<I", len(values)) + b"".join(values)
+
+    def numbers(*values):
+        return struct.pack(f"<{len(values)}I", *(v & 0xFFFFFFFF for v in values))
+
+    def step(kind, what="", by="", pattern=0):
+        return bytes([kind]) + text(what) + text(by) + numbers(pattern)
+
+    digits = rows([numbers(48, 57), numbers(0x660, 0x669)])
+    loop = rows([struct.pack("<BII", *each) for each in (
+        (4, 1, 6), (0, 0, 0), (4, 3, 5), (0, 0, 0), (3, 2, 0), (5, 0, 0), (2, 0, 2),
+        (1, 0, 0), (5, 0, 0))])
+    words = ["<unk>", "a", "b", " ", "\u2581", "ab", "<0xE4>", "1"]
+
+    def make(flags=0, unknown=0, start=1, ends=(1,), tokens=None, merges=((1, 2, 5),),
+             added=((1, 0, "<s>"), (3, 7, "<pad>"), (0, 1, "b")), sets=(digits,),
+             patterns=(loop,), normalizer=(), cut=(), replacements=(), strip="", count=0,
+             version=1):
+        rest = [rows([numbers(kind) + text(word) for kind, word in
+                      tokens or [(3, word) for word in words]]),
+                rows([numbers(*merge) for merge in merges]),
+                rows([numbers(*each[:2]) + text(each[2]) for each in added]),
+                rows(list(sets)), rows(list(patterns)), rows(list(normalizer)),
+                rows(list(cut)),
+                rows([text(a) + text(b) for a, b in replacements])]
+        return (b"\x89NBT\r\n\x1a\n" + numbers(version, flags, unknown, start) +
+                rows([numbers(e) for e in ends]) + b"".join(rest) + text(strip) +
+                numbers(count))
+
+    raw = [(3, bytes([i])) for i in range(256)] + [(5, "<s>"), (0, ""), (3, b"\xe4\xb8")]
+    yield "compiled-plain", make()
+    yield "compiled-bytes", make(1, tokens=raw, merges=[(228, 184, 258)],
+                                 added=[(256, 0, "<s>")], cut=[step(1, " "), step(4)])
+    yield "compiled-words", make(8, -1, -1, (), cut=[step(5)])
+    yield "compiled-marks", make(
+        0b101110, cut=[step(3, " ", "\u2581"), step(2, "\u2581"), step(6, "\u2581")],
+        normalizer=[step(0, "\u2581"), step(3, " ", "\u2581")],
+        replacements=[("\u2581", " ")], strip=" ", count=2)
+    yield "compiled-first", make(0b010000, replacements=[("\u2581", " ")])
+    for name, options in {
+            "version": {"version": 2}, "flags": {"flags": 64}, "unknown": {"unknown": 99},
+            "ends": {"ends": [99]}, "merge": {"merges": [(1, 2, 99)]},
+            "added": {"added": [(99, 0, "x")]}, "empty-added": {"added": [(1, 0, "")]},
+            "word": {"tokens": [(3, "")]}, "latin": {"tokens": [(3, b"\xff")] * 8},
+            "set": {"sets": [rows([numbers(9, 5)])]}, "jump": {"patterns": [
+                rows([struct.pack("<BII", 3, 9, 0)])]}, "op": {"patterns": [
+                    rows([struct.pack("<BII", 9, 0, 0)])]}, "steps": {"patterns": [rows([])]},
+            "kind": {"cut": [step(9)]}, "cuts": {"normalizer": [step(6, "a")]},
+            "pattern": {"cut": [step(4, pattern=7)]}, "text": {"cut": [step(6)]},
+            "bad-text": {"cut": [step(6, b"\xff")]}, "grows": {
+                "normalizer": [step(3, "a", "a" * 2000)]},
+            "replace": {"replacements": [("", "a")]}, "longer": {
+                "replacements": [("a", "a" * 2000)]}, "strip": {"strip": b"\xff"}}.items():
+        yield "compiled-bad-" + name, make(**options)
+    yield "compiled-short", make()[:-1]
 
 
 def rule(key, value):
@@ -308,9 +374,43 @@ def bundle_definitions():
     yield "sizes-early", edit(struct.pack("<I", 2) + b"96", struct.pack("<I", 4) + b"hits")
 
 
+def bundle_states():
+    """A bundle with a decoder, and the rules for that."""
+    data = (root / "test/Bundle/golden-v1-states.nbl").read_bytes()
+    (index_size,) = struct.unpack_from("<Q", data, 48)
+    index, code = data[128 : 128 + index_size], data[65536 : 65536 + 65]
+    index = index.replace(hashlib.sha256(code).digest(),
+                          hashlib.sha256(65 * b"\xc3").digest())
+
+    def parts(changed=index, announced=True):
+        sizes = struct.pack("<3I2B", len(changed), 65, announced << 30, 0, 0)
+        return sizes + changed + data[131072:]
+
+    def edit(old, new):
+        """The index with the last `old` replaced."""
+        place = index.rindex(old)
+        return parts(index[:place] + new + index[place + len(old) :])
+
+    yield "states", parts()
+    yield "states-unannounced", parts(announced=False)
+    key = index.index(b"key_0") - 8  # the count in front of the name
+    yield "states-none", parts(index[:key] + struct.pack("<I", 0) + index[-1 - 4 - 7 - 4 - 6 - 8 :])
+    yield "states-type", edit(b"key_0\0\x20", b"key_0\2\x03")
+    yield "states-entry", edit(b"decode", b"encode")
+    yield "states-swapped", edit(b"prefill" + struct.pack("<I", 6) + b"decode",
+                                 b"decode\0" + struct.pack("<I", 6) + b"decode")
+    yield "states-same", edit(struct.pack("<I", 6) + b"decode",
+                              struct.pack("<I", 7) + b"prefill")
+    yield "states-capacity", edit(struct.pack("<q", 32), struct.pack("<q", 0))
+    yield "states-length", edit(b"8*batch", b"9*batch")
+    yield "states-bytes", edit(b"128*batch", b"129*batch")
+    yield "states-alone", parts(index[: -1 - 4 - 7 - 4 - 6 - 8] + b"\0")
+
+
 def bundle():
     """See Bundle.cpp for what stands in front."""
     yield from bundle_definitions()
+    yield from bundle_states()
     data = (root / "test/Bundle/golden-v1.nbl").read_bytes()
     (index_size,) = struct.unpack_from("<Q", data, 48)
     index, code = data[128 : 128 + index_size], data[65536 : 65536 + 65]

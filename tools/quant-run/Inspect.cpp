@@ -13,6 +13,7 @@
 #include "RunTool.h"
 
 #include "nibble/Bundle/Format.h"
+#include "nibble/Runtime/LanguageModel.h"
 #include "nibble/Runtime/Variant.h"
 
 #include <nlohmann/json.hpp>
@@ -68,6 +69,57 @@ Json describeEntry(const EntryPoint &entry, const BundleIndex &index) {
           {"run_bytes", runBytes(entry, index)}};
 }
 
+/// The caches of all sequences at their full length.
+uint64_t stateBytes(const BundleIndex &index) {
+  uint64_t sum = 0;
+  for (const StateEntry &state : index.states)
+    if (Expected<uint64_t> bytes = bundle::maxStateBytes(state, index.dims))
+      if (__builtin_add_overflow(sum, *bytes, &sum))
+        return UINT64_MAX;
+  return sum;
+}
+
+Json describeDecoder(const Bundle &bundle) {
+  const BundleIndex &index = bundle.index();
+  if (!index.decoder)
+    return nullptr;
+  Json states = Json::array();
+  for (const StateEntry &state : index.states) {
+    Json shape = Json::array();
+    for (const DimExpr &dim : state.shape)
+      shape.push_back(dim.str());
+    states.push_back(
+        {{"name", state.name}, {"type", state.type.str()}, {"shape", shape}});
+  }
+  return {{"prefill", index.decoder->prefill},
+          {"decode", index.decoder->decode},
+          {"sequences", LanguageModel::mostSequences(bundle)},
+          {"capacity", index.decoder->capacity},
+          {"states", states},
+          {"cache_bytes", stateBytes(index)}};
+}
+
+/// Scratch memory and ports of the largest run: with a decoder, of its two
+/// entry points, which share the scratch memory.
+uint64_t largestRun(const BundleIndex &index) {
+  uint64_t arena = 0, ports = 0, largest = 0;
+  for (const EntryPoint &entry : index.entries) {
+    uint64_t run = runBytes(entry, index);
+    if (!index.decoder) {
+      largest = std::max(largest, run);
+    } else if (entry.name == index.decoder->prefill ||
+               entry.name == index.decoder->decode) {
+      arena = std::max(arena, entry.arenaBytes);
+      if (__builtin_add_overflow(ports, run - entry.arenaBytes, &ports))
+        return UINT64_MAX;
+    }
+  }
+  uint64_t sum;
+  if (__builtin_add_overflow(arena, ports, &sum))
+    return UINT64_MAX;
+  return std::max(largest, sum);
+}
+
 /// Numbers of the dimensions that steps define.
 std::set<uint32_t> definedDims(const BundleIndex &index) {
   std::set<uint32_t> numbers;
@@ -102,13 +154,11 @@ Json describeBundle(const Bundle &bundle) {
                     {"from_data", defined.count(i) != 0}});
   json["dims"] = dims;
 
-  uint64_t largestRun = 0;
   json["entry_points"] = Json::array();
-  for (const EntryPoint &entry : index.entries) {
+  for (const EntryPoint &entry : index.entries)
     json["entry_points"].push_back(describeEntry(entry, index));
-    largestRun = std::max(largestRun, runBytes(entry, index));
-  }
   json["generation"] = describeGeneration(index);
+  json["decoder"] = describeDecoder(bundle);
 
   uint64_t codeBytes = 0, largestCode = 0;
   json["variants"] = Json::array();
@@ -125,8 +175,9 @@ Json describeBundle(const Bundle &bundle) {
                       {"tokenizer", index.tokenizer.size()},
                       {"total", bundle.fileBytes()}};
   uint64_t peak = index.weightBytes + largestCode;
-  if (__builtin_add_overflow(peak, largestRun, &peak))
-    peak = UINT64_MAX;
+  for (uint64_t part : {largestRun(index), stateBytes(index)})
+    if (__builtin_add_overflow(peak, part, &peak))
+      peak = UINT64_MAX;
   json["planned_peak_bytes"] = peak;
 
   double bits = 0;
@@ -199,8 +250,13 @@ std::string render(const Json &json) {
           : !generation["tokenizer"].get<bool>() ? "no tokenizer"
           : generation["cache"].get<bool>()      ? "yes, with a cache"
                                                  : "yes, without a cache")
-      << "\nweights: " << bytesText(json["segments"]["weights"])
-      << "\nplanned peak memory: " << bytesText(json["planned_peak_bytes"])
+      << "\nweights: " << bytesText(json["segments"]["weights"]);
+  if (const Json &decoder = json["decoder"]; !decoder.is_null())
+    out << "\ncache: " << bytesText(decoder["cache_bytes"]) << " at "
+        << decoder["sequences"] << " sequences of " << decoder["capacity"]
+        << " tokens, " << decoder["states"].size() << " tensors of "
+        << decoder["states"][0]["type"].get<std::string>();
+  out << "\nplanned peak memory: " << bytesText(json["planned_peak_bytes"])
       << "\n";
   if (json["layers"].empty())
     return out.str();

@@ -83,14 +83,17 @@ void addOptions(CLI::App &app, RunOptions &options, bool ownBundle) {
       ->type_name("F.npz")
       ->group(group);
   app.add_option("--entry", options.session.entry,
-                 "entry point to run (default: main)")
+                 "entry point to run (default: main; for text prefill and "
+                 "decode, where there are such)")
       ->type_name("NAME")
       ->group(group);
 
   group = "Text";
-  app.add_option("--prompt", options.prompt,
-                 "text to continue (default: start from nothing)")
+  app.add_option("--prompt", options.prompts,
+                 "text to continue (default: start from nothing); repeated: "
+                 "all of them together")
       ->type_name("TEXT")
+      ->allow_extra_args(false)
       ->group(group);
   app.add_option("--max-tokens", options.generation.maxTokens,
                  "most tokens to write; without a prompt the start token "
@@ -119,10 +122,31 @@ void addOptions(CLI::App &app, RunOptions &options, bool ownBundle) {
                  "seed of the random choices (default 0)")
       ->type_name("N")
       ->group(group);
-  app.add_option("--stop", options.stops,
+  app.add_option("--stop", options.generation.stops,
                  "end before this text appears; may be repeated")
       ->type_name("TEXT")
       ->allow_extra_args(false)
+      ->group(group);
+
+  app.add_flag("--ignore-eos", options.generation.ignoreEnd,
+               "go on when the model ends the text")
+      ->group(group);
+
+  group = "Speed (medians; what a step reads is each weight of its program "
+          "once, of tables the tokens' rows, and the cache at its length)";
+  app.add_option("--prompt-tokens", options.promptTokens,
+                 "tokens of the prompt (default 128 or half the context)")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber.description(""))
+      ->group(group);
+  app.add_option("--gen-tokens", options.genTokens,
+                 "single tokens behind it (default 128 or what is left)")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber.description(""))
+      ->group(group);
+  app.add_option("--batch", options.batch, "sequences at once (default 1)")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber.description(""))
       ->group(group);
 
   group = "How to run";
@@ -131,11 +155,19 @@ void addOptions(CLI::App &app, RunOptions &options, bool ownBundle) {
       ->type_name("N")
       ->check(CLI::Range(0, 1024).description(""))
       ->group(group);
+  app.add_option("--pin", options.session.cores,
+                 "cores to keep the threads on, one each (default: where the "
+                 "system puts them)")
+      ->type_name("CORE,...")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->group(group);
   app.add_option("--cpu", options.session.variant,
                  "code variant to use (default: the best one; see --explain)")
       ->type_name("VARIANT")
       ->group(group);
-  app.add_flag("--json", options.json, "print --bench and --inspect as JSON")
+  app.add_flag("--json", options.json,
+               "print --generate, --bench and --inspect as JSON")
       ->group(group);
 }
 
@@ -216,8 +248,11 @@ int parseAndRun(int argc, char **argv, bool ownBundle) {
                    "--verify, got several");
   if (!options.generate && (app.count("--prompt") || app.count("--stop")))
     return fail(2, "--prompt and --stop need --generate");
-  if (options.json && !options.bench && !options.inspect)
-    return fail(2, "--json needs --bench or --inspect");
+  if (!options.bench && (app.count("--prompt-tokens") ||
+                         app.count("--gen-tokens") || app.count("--batch")))
+    return fail(2, "--prompt-tokens, --gen-tokens and --batch need --bench");
+  if (options.json && !options.generate && !options.bench && !options.inspect)
+    return fail(2, "--json needs --generate, --bench or --inspect");
   Status status = dispatch(options, ownBundle);
   return status.isOk() ? 0 : fail(1, status.message());
 }

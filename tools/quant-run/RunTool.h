@@ -14,7 +14,7 @@
 #ifndef NIBBLE_TOOLS_QUANTRUN_RUNTOOL_H
 #define NIBBLE_TOOLS_QUANTRUN_RUNTOOL_H
 
-#include "nibble/Runtime/Generate.h"
+#include "nibble/Runtime/Generator.h"
 
 namespace nibble::tool {
 
@@ -27,9 +27,10 @@ struct RunOptions {
   bool json = false;
   bool generate = false, bench = false, inspect = false, verify = false,
        explain = false;
-  std::string prompt;
-  std::vector<std::string> stops;
+  std::vector<std::string> prompts;
   GenerateOptions generation;
+  uint64_t promptTokens = 0, genTokens = 0; ///< of --bench; 0: as usual
+  uint64_t batch = 1;
 };
 
 /// Parses the command line, runs, and gives the exit code: 0, 1 (bad input or a
@@ -45,7 +46,7 @@ Status inspect(const Bundle &bundle, const RunOptions &options);
 std::string explain(const Bundle &bundle, const RunOptions &options);
 /// One run on arrays from files.
 Status execute(Session &session, const RunOptions &options);
-/// Text on stdout, a summary on stderr.
+/// Texts on stdout, a summary on stderr.
 Status generate(Session &session, const RunOptions &options);
 /// Speed of prompt and decoding.
 Status bench(Session &session, const RunOptions &options);

@@ -19,7 +19,9 @@
 #define NIBBLE_BASE_PROCESSMEMORY_H
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <thread>
 
 namespace nibble {
@@ -58,6 +60,11 @@ void returnLargeBlocks();
 
 /// Gives back what is free of the heap.
 void trimHeap();
+
+/// Takes the pages of `bytes`, which must be a read-only mapping of a file, out
+/// of the process; they stay in the system's cache, from where the next access
+/// has them again.
+void releaseMappedPages(std::span<const std::byte> bytes);
 
 } // namespace nibble
 

@@ -16,8 +16,11 @@
 #ifndef NIBBLE_BASE_THREADPOOL_H
 #define NIBBLE_BASE_THREADPOOL_H
 
+#include "nibble/Base/Status.h"
+
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <type_traits>
 
 namespace nibble {
@@ -26,10 +29,15 @@ namespace nibble {
 /// workers are awake; idle workers spin briefly and then sleep.
 class ThreadPool {
 public:
-  /// `threads` counts the caller; 0 means one per available core.
-  explicit ThreadPool(unsigned threads);
+  /// `threads` counts the caller; 0 means one per available core, or per core
+  /// of `cores`. With `cores`, thread i stays on core i of them, counted round;
+  /// the first is the thread that makes the pool, which should also use it.
+  explicit ThreadPool(unsigned threads, std::span<const int> cores = {});
   ~ThreadPool();
   unsigned threads() const { return count; }
+
+  /// An error that names the first of `cores` that this process may not use.
+  static Status checkCores(std::span<const int> cores);
 
   /// Calls `body(begin, end)` over a partition of [0, total). Not reentrant.
   template <typename Body> void parallelFor(int64_t total, Body &&body) {

@@ -55,11 +55,20 @@ struct WeightEntry {
   Digest digest{}; ///< of the tensor's bytes
 };
 
-/// A buffer that a step reads or writes.
+/// Memory that entry points share and that keeps its contents between runs: the
+/// caches of a decoder. All zero at first.
+struct StateEntry {
+  std::string name;
+  ElementType type;
+  std::vector<DimExpr> shape; ///< memory is there for the largest
+};
+
+/// A buffer that a step reads or writes. A state may be both in one step, which
+/// then works in place.
 struct BufferRef {
-  enum class Kind : uint8_t { Input, Output, Weight, Arena };
+  enum class Kind : uint8_t { Input, Output, Weight, Arena, State };
   Kind kind = Kind::Arena;
-  uint32_t index = 0;  ///< of the input, output or weight; 0 for the arena
+  uint32_t index = 0;  ///< of the input, output, weight or state; else 0
   uint64_t offset = 0; ///< in the arena, multiple of 256
   DimExpr bytes;       ///< size in use; at most the planned size at the bounds
 };
@@ -121,6 +130,21 @@ struct GenerationInfo {
   std::string sequenceDim, pastDim; ///< pastDim empty without a cache
 };
 
+/// Two entry points that together are a language model with a cache, which lies
+/// in the bundle's states. Ports are known by their position:
+///
+///   prefill(tokens [batch, sequence], past lengths [batch], last [batch])
+///   decode(tokens [batch, 1], past lengths [batch])
+///
+/// all i64; the one result is the logits [batch, vocabulary], f32, behind token
+/// `last[b]`. Token i of sequence b is at position past length + i, and in the
+/// cache from then on. Rows behind the last valid token are padding: what they
+/// leave in the cache is not seen, and the next call writes over it.
+struct DecoderInfo {
+  std::string prefill, decode; ///< entry points
+  int64_t capacity = 0;        ///< most tokens of one sequence in the cache
+};
+
 /// One quantizable layer, for `--inspect` and reports.
 struct LayerInfo {
   std::string id, kind, scheme; ///< scheme: "float32", "ui4 1x32 ...", ...
@@ -132,11 +156,13 @@ struct BundleIndex {
   std::string producer;
   std::vector<DimSymbol> dims;
   std::vector<WeightEntry> weights;
+  std::vector<StateEntry> states;
   std::vector<KernelEntry> kernels;
   std::vector<EntryPoint> entries;
   std::vector<CodeVariant> variants;
   std::vector<LayerInfo> layers;
   std::optional<GenerationInfo> generation;
+  std::optional<DecoderInfo> decoder;
   /// SentencePiece model file, verbatim; empty if none was bundled.
   std::vector<std::byte> tokenizer;
   uint64_t weightOffset = 0, weightBytes = 0; ///< segment in the file

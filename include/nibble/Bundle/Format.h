@@ -29,8 +29,10 @@ constexpr uint64_t segmentAlignment = 65536;
 constexpr uint64_t weightAlignment = 256;
 /// Required feature: steps define dimensions.
 constexpr uint64_t featureDefinitions = 1;
+/// Required feature: entry points share states.
+constexpr uint64_t featureStates = 2;
 /// Required features that this reader knows.
-constexpr uint64_t knownFeatures = featureDefinitions;
+constexpr uint64_t knownFeatures = featureDefinitions | featureStates;
 constexpr size_t maxNameBytes = 4096;
 constexpr size_t maxExpressionBytes = 4096;
 constexpr size_t maxRank = 8;
@@ -77,6 +79,10 @@ Status checkIndex(BundleIndex &index, uint64_t indexBytes, uint64_t totalBytes);
 Status checkDefinitions(const EntryPoint &entry,
                         const std::vector<DimSymbol> &dims);
 
+/// The part of checkIndex that is about how text is generated (R9) and about
+/// decoders (R13), when entry points and states have been checked.
+Status checkGeneration(const BundleIndex &index);
+
 /// Checks that the elements of a weight with an index limit respect it.
 Status checkIndexWeight(const WeightEntry &weight,
                         std::span<const std::byte> bytes);
@@ -84,6 +90,10 @@ Status checkIndexWeight(const WeightEntry &weight,
 /// Largest number of bytes of a port over the dimensions' bounds.
 Expected<uint64_t> maxPortBytes(const Port &port,
                                 const std::vector<DimSymbol> &dims);
+
+/// Most bytes of a state: the memory that a decoder holds for it.
+Expected<uint64_t> maxStateBytes(const StateEntry &state,
+                                 const std::vector<DimSymbol> &dims);
 
 /// The dimensions' bounds in the form that DimExpr takes.
 std::map<std::string, DimExpr::Bound>

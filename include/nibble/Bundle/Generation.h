@@ -20,6 +20,10 @@
 
 namespace nibble {
 
+/// The ports of tokens: as findGeneration, whatever inputs there are beside them
+/// and whether or not these can be fed.
+std::optional<GenerationInfo> findTokenPorts(const EntryPoint &entry);
+
 /// Finds out how an entry point generates text, from the names, types and
 /// dimensions of its ports: integer `input_ids`, `attention_mask` and
 /// `position_ids` [batch, ...], `logits` [batch, seq, vocabulary] in floating

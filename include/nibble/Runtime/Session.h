@@ -11,8 +11,9 @@
 //     status = (*session)->run();
 //   Tensor logits = (*session)->output(0);
 //
-// A session owns the code, the arena and the outputs of one entry point. All
-// memory of a run is found before its first step; the steps allocate nothing.
+// A session owns the outputs of one entry point; the code, the arena, the
+// threads and the bundle's states may belong to several. All memory of a run is
+// found before its first step; the steps allocate nothing.
 //
 //===----------------------------------------------------------------------===//
 
@@ -23,6 +24,8 @@
 
 namespace nibble {
 
+class Pages;
+
 struct SessionOptions {
   /// Empty: "main", or the only one there is.
   std::string entry;
@@ -30,6 +33,9 @@ struct SessionOptions {
   unsigned threads = 0;
   /// Code variant; empty: the best that this processor can run.
   std::string variant;
+  /// Thread i stays on core i of these, the thread that makes the session being
+  /// the first; empty: where the system puts them.
+  std::vector<int> cores;
 };
 
 /// One entry point, ready to run. For one thread at a time.
@@ -39,6 +45,13 @@ public:
   create(std::shared_ptr<const Bundle> bundle,
          const SessionOptions &options = {});
   ~Session();
+
+  enum class States { Shared, Own };
+  /// A session of another entry point that has threads, code and scratch memory
+  /// in common with this one, so that only one of them may run at a time. Also
+  /// the states, or else states of its own, all zero.
+  Expected<std::unique_ptr<Session>> share(const std::string &entry,
+                                           States states) const;
 
   const Bundle &bundle() const;
   const EntryPoint &entry() const;
@@ -77,7 +90,12 @@ public:
 
 private:
   Session();
+  struct Shared;
   struct State;
+  static Expected<std::unique_ptr<Session>>
+  create(std::shared_ptr<Shared> shared,
+         std::shared_ptr<const std::vector<Pages>> states,
+         const std::string &entry);
   std::unique_ptr<State> state;
 };
 

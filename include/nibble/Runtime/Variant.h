@@ -22,6 +22,10 @@ struct VariantScore {
 /// Scores `target` on this processor and operating system.
 VariantScore scoreVariant(const std::string &target);
 
+/// The name of the target that this processor runs best; empty if there is
+/// none.
+std::string bestTarget();
+
 /// Index of the best variant of `bundle`, or of the one called `wanted`. An
 /// error says what the processor lacks.
 Expected<uint32_t> selectVariant(const Bundle &bundle,
