@@ -94,7 +94,8 @@ FailureOr<EntryPoint> describeFunction(func::FuncOp function) {
   EntryPoint entry;
   entry.name = function.getSymName().str();
   for (auto [index, argument] : llvm::enumerate(function.getArguments()))
-    if (failed(append(entry.inputs,
+    if (!function.getArgAttr(index, qkernel::stateAttrName) &&
+        failed(append(entry.inputs,
                       portOf(function, argument,
                              function.getArgAttr(index, onnx::nameAttrName),
                              index, dims))))
@@ -102,7 +103,8 @@ FailureOr<EntryPoint> describeFunction(func::FuncOp function) {
   Block &body = function.getBody().front();
   for (auto [index, result] :
        llvm::enumerate(body.getTerminator()->getOperands()))
-    if (failed(append(entry.outputs,
+    if (!function.getResultAttr(index, qkernel::stateAttrName) &&
+        failed(append(entry.outputs,
                       portOf(function, result,
                              function.getResultAttr(index, onnx::nameAttrName),
                              index, dims))))

@@ -13,6 +13,7 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "mlir/IR/OpImplementation.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -188,6 +189,9 @@ LogicalResult PackedLinearOp::inferDims(ArrayRef<const ValueDims *> operands,
   return success();
 }
 
+Partition PackedLinearOp::getPartition() { return Partition::Blocks; }
+Partition PackedIntegerLinearOp::getPartition() { return Partition::Blocks; }
+
 LogicalResult PackedEmbeddingOp::verify() {
   auto codes = cast<RankedTensorType>(getCodes().getType());
   auto scales = cast<RankedTensorType>(getScales().getType());
@@ -279,8 +283,109 @@ LogicalResult UniqueGroupsOp::inferDims(ArrayRef<const ValueDims *> operands,
 // Kernels and programs
 //===----------------------------------------------------------------------===//
 
+LogicalResult StateOp::verify() {
+  auto type = dyn_cast<FloatType>(getElement());
+  if (!type || (type.getWidth() != 16 && type.getWidth() != 32)) // state_c1
+    return emitOpError("expects floats of 16 or 32 bits, got ") << getElement();
+  for (Attribute dim : getDims())
+    if (Expected<DimExpr> expr =
+            DimExpr::parse(cast<StringAttr>(dim).getValue().str());
+        !expr) // state_c2
+      return emitOpError("cannot read dimension ")
+             << dim << ": " << expr.status().message();
+  return success();
+}
+
+/// Attribute `attr` of an argument or a result, which is number `index` of
+/// `types`; `others` are the attributes of all of these.
+static LogicalResult verifyState(Operation *op, StringRef what, unsigned index,
+                                 NamedAttribute attr, ArrayRef<Type> types,
+                                 ArrayAttr others) {
+  auto symbol = dyn_cast<FlatSymbolRefAttr>(attr.getValue());
+  auto state = symbol
+                   ? SymbolTable::lookupNearestSymbolFrom<StateOp>(op, symbol)
+                   : StateOp();
+  auto type =
+      index < types.size() ? dyn_cast<RankedTensorType>(types[index]) : nullptr;
+  auto isThis = [&](Attribute attributes) {
+    auto dictionary = dyn_cast<DictionaryAttr>(attributes);
+    return dictionary && dictionary.get(stateAttrName) == attr.getValue();
+  };
+  if (!state || !type || type.getElementType() != state.getElement() ||
+      type.getRank() != static_cast<int64_t>(state.getDims().size()) ||
+      (others && llvm::count_if(others, isThis) != 1)) // state_c3
+    return op->emitOpError("expects ")
+           << what << " " << index
+           << " alone to be a state of the module with its elements and rank, "
+              "got "
+           << attr.getValue();
+  return success();
+}
+
+LogicalResult QKernelDialect::verifyRegionArgAttribute(Operation *op, unsigned,
+                                                       unsigned argument,
+                                                       NamedAttribute attr) {
+  auto function = dyn_cast<FunctionOpInterface>(op);
+  if (attr.getName() == stateAttrName && function)
+    return verifyState(op, "argument", argument, attr,
+                       function.getArgumentTypes(), function.getAllArgAttrs());
+  if (attr.getName() != rangeAttrName)
+    return success();
+  auto range = dyn_cast<ArrayAttr>(attr.getValue());
+  if (!range || range.size() != 2 || !llvm::all_of(range, [](Attribute limit) {
+        return isa<IntegerAttr>(limit);
+      }))
+    return op->emitError("expects '")
+           << rangeAttrName << "' of argument " << argument
+           << " to be two integers, got " << attr.getValue();
+  return success();
+}
+
+LogicalResult QKernelDialect::verifyRegionResultAttribute(Operation *op,
+                                                          unsigned,
+                                                          unsigned result,
+                                                          NamedAttribute attr) {
+  auto function = dyn_cast<FunctionOpInterface>(op);
+  if (attr.getName() != stateAttrName || !function)
+    return success();
+  return verifyState(op, "result", result, attr, function.getResultTypes(),
+                     function.getAllResultAttrs());
+}
+
 /// The implicit terminator of a kernel without results.
 void YieldOp::build(OpBuilder &, OperationState &) {}
+
+LogicalResult GroupOp::verify() {
+  Block &body = getBody().front();
+  if (body.getArgumentTypes() != getInputs().getTypes()) // group_c1
+    return emitOpError("expects a body with the ")
+           << getInputs().size() << " inputs as arguments, got "
+           << body.getNumArguments() << " of other types or number";
+  // The terminator is verified behind this op.
+  auto yield = body.mightHaveTerminator()
+                   ? dyn_cast<YieldOp>(body.getTerminator())
+                   : YieldOp();
+  if (!yield || yield.getOperandTypes() != getResultTypes()) // group_c2
+    return emitOpError("expects a body that yields the ")
+           << getNumResults() << " results";
+  for (Operation &op : body)
+    if (op.getNumRegions() != 0) // group_c3
+      return emitOpError("expects ops without regions in its body, got ")
+             << op.getName();
+  return success();
+}
+
+LogicalResult GroupOp::inferDims(ArrayRef<const ValueDims *> operands,
+                                 MutableArrayRef<ValueDims> results) {
+  DimsAnalysis inner;
+  Block &body = getBody().front();
+  if (failed(inner.run(body, operands)))
+    return failure();
+  for (auto [result, value] :
+       llvm::zip(results, body.getTerminator()->getOperands()))
+    result = inner.of(value);
+  return success();
+}
 
 LogicalResult KernelOp::verify() {
   Block &body = getBody().front();

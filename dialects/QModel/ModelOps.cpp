@@ -310,6 +310,11 @@ LogicalResult AppendOp::verify() {
       !total.hasStaticShape() || total.getNumElements() != 1) // append_c2
     return emitOpError("expects lengths [batch] and one total, got ")
            << lengths << " and " << total;
+  if (past.getElementType() != result.getElementType() ||
+      (getInPlace() && past != result)) // append_c3
+    return emitOpError("expects a result of the ")
+           << (getInPlace() ? "type" : "elements") << " of " << past << ", got "
+           << result;
   return success();
 }
 
@@ -319,6 +324,59 @@ LogicalResult AppendOp::inferDims(ArrayRef<const ValueDims *> operands,
     return success();
   results[0].shape = operands[0]->shape;
   (*results[0].shape)[2] = operands[3]->elements->front();
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// positions, select_rows
+//===----------------------------------------------------------------------===//
+
+LogicalResult PositionsOp::verify() {
+  auto past = tensorType(getPast()), count = tensorType(getCount()),
+       result = tensorType(getResult());
+  if (past.getRank() != 1 || !count.hasStaticShape() ||
+      count.getNumElements() != 1 || result.getRank() != 2 ||
+      !compatible(past.getDimSize(0), result.getDimSize(0))) // positions_c1
+    return emitOpError("expects past [batch], one count and a result [batch, "
+                       "count], got ")
+           << past << ", " << count << " and " << result;
+  if (static_cast<int64_t>(getLimit()) < 1) // positions_c2
+    return emitOpError("expects a limit of 1 or more, got ")
+           << static_cast<int64_t>(getLimit());
+  return success();
+}
+
+LogicalResult PositionsOp::inferDims(ArrayRef<const ValueDims *> operands,
+                                     MutableArrayRef<ValueDims> results) {
+  if (!operands[0]->shape || !operands[1]->elements)
+    return success();
+  results[0].shape = {operands[0]->shape->front(),
+                      operands[1]->elements->front()};
+  return success();
+}
+
+LogicalResult SelectRowsOp::verify() {
+  auto x = tensorType(getX()), rows = tensorType(getRows()),
+       result = tensorType(getResult());
+  if (x.getRank() < 2 || rows.getRank() != 1 ||
+      !compatible(x.getDimSize(0), rows.getDimSize(0))) // select_rows_c1
+    return emitOpError("expects x [batch, seq, ...] and rows [batch], got ")
+           << x << " and " << rows;
+  SmallVector<int64_t> shape(x.getShape());
+  shape[1] = 1;
+  if (result.getElementType() != x.getElementType() ||
+      !compatible(result.getShape(), shape)) // select_rows_c2
+    return emitOpError("expects a result of ")
+           << x.clone(shape) << ", got " << result;
+  return success();
+}
+
+LogicalResult SelectRowsOp::inferDims(ArrayRef<const ValueDims *> operands,
+                                      MutableArrayRef<ValueDims> results) {
+  if (!operands[0]->shape)
+    return success();
+  results[0].shape = operands[0]->shape;
+  (*results[0].shape)[1] = 1;
   return success();
 }
 

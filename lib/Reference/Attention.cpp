@@ -144,14 +144,15 @@ FailureOr<Tensor> attend(const Call &call, const Tensor &q, const Tensor &k,
 
 FailureOr<Tensor> appendTokens(const Call &call, const Tensor *past,
                                const Tensor &added, ArrayRef<int64_t> lengths,
-                               int64_t total) {
+                               int64_t total, bool keepsRest) {
   bool fits = added.rank() == 4 && total >= 0 &&
               static_cast<int64_t>(lengths.size()) == added.shape()[0];
   if (fits && past)
     fits = past->rank() == 4 && past->type() == added.type() &&
            past->shape()[0] == added.shape()[0] &&
            past->shape()[1] == added.shape()[1] &&
-           past->shape()[3] == added.shape()[3];
+           past->shape()[3] == added.shape()[3] &&
+           (!keepsRest || past->shape()[2] == total);
   if (!fits) {
     auto diagnostic = call.error()
                       << "expects new keys or values [batch, kv_heads, seq, "
@@ -180,7 +181,8 @@ FailureOr<Tensor> appendTokens(const Call &call, const Tensor *past,
     for (int64_t h = 0; h < shape[1]; ++h) {
       int64_t head = b * shape[1] + h;
       if (past)
-        copy(head, 0, *past, capacity, std::min(first, capacity));
+        copy(head, 0, *past, capacity,
+             keepsRest ? capacity : std::min(first, capacity));
       copy(head, first, added, seq, seq);
     }
   }

@@ -42,10 +42,11 @@ FailureOr<Tensor> attend(const Call &call, const Tensor &q, const Tensor &k,
 /// Keys or values of new tokens [batch, kvHeads, seq, d] behind those of the
 /// past [batch, kvHeads, capacity, d], which may be null: sequence b has
 /// lengths[b] of them afterwards. The result holds `total` per sequence, zeros
-/// where there is none; what does not fit is left out.
+/// where there is none, or what the past has there if `keepsRest`; what does
+/// not fit is left out.
 FailureOr<Tensor> appendTokens(const Call &call, const Tensor *past,
                                const Tensor &added, ArrayRef<int64_t> lengths,
-                               int64_t total);
+                               int64_t total, bool keepsRest = false);
 
 /// Rotates the first r elements of each head of x [batch, heads, seq, d] by
 /// position. cos and sin are [batch or 1, seq, r], or r / 2 wide if

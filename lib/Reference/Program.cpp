@@ -7,7 +7,9 @@
 //
 // Executes the steps of a qkernel.program by evaluating the bodies of their
 // kernels on the buffers that the runtime would use: the same arena offsets, so
-// that overlapping buffers show up as wrong results here.
+// that overlapping buffers show up as wrong results here. States are zero
+// unless the inputs have an array of their name; the outputs have them after
+// the run.
 //
 //===----------------------------------------------------------------------===//
 
@@ -16,6 +18,8 @@
 #include "nibble/Support/Dims.h"
 #include "nibble/Support/WeightStore.h"
 #include "nibble/dialects/QKernel/QKernel.h"
+
+#include "llvm/ADT/StringSet.h"
 
 #include <cstring>
 #include <set>
@@ -36,6 +40,9 @@ public:
 private:
   LogicalResult bindInputs(const NamedTensors &inputs);
   LogicalResult allocateOutputs();
+  LogicalResult allocateStates(const NamedTensors &inputs);
+  /// The buffer's tensor among `states`; null if the module has no such state.
+  Tensor *stateOf(qkernel::BufferAttr buffer);
   LogicalResult runStep(qkernel::StepOp step);
   LogicalResult bindDefinitions(qkernel::StepOp step);
   FailureOr<int64_t> evaluate(Operation *op, StringRef expression,
@@ -51,6 +58,7 @@ private:
   std::vector<Tensor> inputTensors;
   std::vector<std::optional<Tensor>> outputTensors;
   llvm::StringMap<Tensor> weights;
+  NamedTensors states; ///< those that steps use
   Tensor arena;
 };
 
@@ -145,6 +153,52 @@ LogicalResult ProgramRun::allocateOutputs() {
   return success();
 }
 
+/// Allocates the states that steps use, with what the inputs say is in them.
+LogicalResult ProgramRun::allocateStates(const NamedTensors &inputs) {
+  llvm::StringSet<> used;
+  for (auto step : program.getBody().front().getOps<qkernel::StepOp>())
+    for (Attribute attribute : step.getBuffers())
+      if (auto buffer = dyn_cast<qkernel::BufferAttr>(attribute);
+          buffer && buffer.getKind() == qkernel::BufferKind::State &&
+          buffer.getSymbol())
+        used.insert(buffer.getSymbol().getValue());
+  for (auto state :
+       cast<ModuleOp>(program->getParentOp()).getOps<qkernel::StateOp>()) {
+    if (!used.contains(state.getSymName()))
+      continue;
+    Shape shape;
+    for (Attribute dim : state.getDims()) {
+      FailureOr<int64_t> size =
+          evaluate(state, cast<StringAttr>(dim).getValue(), dims);
+      if (failed(size))
+        return failure();
+      shape.push_back(*size);
+    }
+    std::string name = state.getSymName().str();
+    Expected<Tensor> tensor =
+        Tensor::tryAllocate(*fromMlirType(state.getElement()), shape);
+    if (!tensor)
+      return program.emitOpError()
+             << "state '" << name << "': " << tensor.status().message();
+    if (const Tensor *given = find(inputs, name)) {
+      if (given->type() != tensor->type() || given->shape() != shape)
+        return program.emitOpError() << "state '" << name << "' expects "
+                                     << nibble::describe(tensor->type(), shape)
+                                     << ", got " << describe(*given);
+      tensor = given->clone();
+    }
+    states.emplace_back(name, *tensor);
+  }
+  return success();
+}
+
+Tensor *ProgramRun::stateOf(qkernel::BufferAttr buffer) {
+  for (auto &[name, tensor] : states)
+    if (buffer.getSymbol() && buffer.getSymbol().getValue() == name)
+      return &tensor;
+  return nullptr;
+}
+
 /// Gives the dimensions that the step defines their values.
 LogicalResult ProgramRun::bindDefinitions(qkernel::StepOp step) {
   auto buffer = cast<qkernel::BufferAttr>(step.getBuffers().getValue().back());
@@ -190,6 +244,10 @@ FailureOr<std::span<std::byte>> ProgramRun::locate(qkernel::StepOp step,
     break;
   case qkernel::BufferKind::Arena:
     whole = arena.mutableBytes();
+    break;
+  case qkernel::BufferKind::State:
+    if (Tensor *state = stateOf(buffer))
+      whole = state->mutableBytes();
     break;
   case qkernel::BufferKind::Weight: {
     if (!buffer.getSymbol())
@@ -323,7 +381,8 @@ FailureOr<NamedTensors> ProgramRun::run(const NamedTensors &inputs) {
     if (step.getDefines())
       for (StringRef name : step.getDefines()->getAsValueRange<StringAttr>())
         pending.insert(name.str());
-  if (failed(bindInputs(inputs)) || failed(allocateOutputs()))
+  if (failed(bindInputs(inputs)) || failed(allocateOutputs()) ||
+      failed(allocateStates(inputs)))
     return failure();
   Expected<Tensor> memory =
       Tensor::tryAllocate(ElementType::unsignedInt(8),
@@ -339,6 +398,7 @@ FailureOr<NamedTensors> ProgramRun::run(const NamedTensors &inputs) {
        llvm::zip(program.getOutputs(), outputTensors))
     outputs.emplace_back(cast<qkernel::PortAttr>(attribute).getName().str(),
                          *tensor);
+  llvm::append_range(outputs, states);
   return outputs;
 }
 

@@ -151,7 +151,12 @@ static Results packedEmbedding(const Call &call) {
   return std::vector<Tensor>{*result};
 }
 
+static Results group(const Call &call) {
+  return call.runSubgraph(call.op->getRegion(0), call.operands);
+}
+
 void addQKernelOps(OpTable &table) {
+  table["qkernel.group"] = group;
   table["qkernel.packed_linear"] = packedLinear;
   table["qkernel.packed_integer_linear"] = packedIntegerLinear;
   table["qkernel.packed_embedding"] = packedEmbedding;

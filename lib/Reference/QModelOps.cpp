@@ -19,6 +19,7 @@
 #include "nibble/Support/WeightStore.h"
 #include "nibble/dialects/QModel/QModel.h"
 
+#include <cstring>
 #include <limits>
 
 namespace nibble::reference {
@@ -146,7 +147,9 @@ static Results attention(const Call &call) {
     return j >= lengths[batch] || (causal && j > position) ||
            j <= position - window || (visible && !visible[batch * total + j]);
   };
-  return single(attend(call, q, k, call[2], rule));
+  // Caches may have fewer bits than queries.
+  return single(
+      attend(call, q, cast(k, q.type()), cast(call[2], q.type()), rule));
 }
 
 static Results append(const Call &call) {
@@ -155,8 +158,55 @@ static Results append(const Call &call) {
     return failure();
   if (total->size() != 1)
     return call.error() << "expects one total, got " << describe(call[3]);
-  return single(
-      appendTokens(call, &call[0], call[1], *lengths, total->front()));
+  bool inPlace = mlir::cast<qmodel::AppendOp>(call.op).getInPlace();
+  return single(appendTokens(call, &call[0], cast(call[1], call[0].type()),
+                             *lengths, total->front(), inPlace));
+}
+
+static Results positions(const Call &call) {
+  auto op = mlir::cast<qmodel::PositionsOp>(call.op);
+  auto past = call.integers(0), count = call.integers(1);
+  if (failed(past) || failed(count))
+    return failure();
+  if (count->size() != 1 || count->front() < 0)
+    return call.error() << "expects one count, got " << describe(call[1]);
+  int64_t limit = op.getLimit();
+  FailureOr<Tensor> result =
+      call.allocate(ElementType::signedInt(64),
+                    {static_cast<int64_t>(past->size()), count->front()});
+  if (failed(result))
+    return failure();
+  size_t next = 0;
+  for (int64_t first : *past)
+    for (int64_t i = 0; i < count->front(); ++i)
+      result->setIntegerAt(next++, std::min(first + i, limit - 1));
+  return single(result);
+}
+
+static Results selectRows(const Call &call) {
+  const Tensor &x = call[0];
+  auto rows = call.integers(1);
+  if (failed(rows))
+    return failure();
+  if (x.rank() < 2 || x.shape()[0] != static_cast<int64_t>(rows->size()) ||
+      x.shape()[1] < 1 || x.type().bits % 8 != 0)
+    return call.error() << "expects x [batch, seq, ...] of whole bytes and one "
+                           "row per batch, got "
+                        << describe(x) << " and " << rows->size() << " rows";
+  Shape shape = x.shape();
+  int64_t seq = shape[1];
+  shape[1] = 1;
+  FailureOr<Tensor> result = call.allocate(x.type(), shape);
+  if (failed(result))
+    return failure();
+  size_t bytes = result->bytes().size() / std::max<size_t>(rows->size(), 1);
+  for (auto [b, row] : llvm::enumerate(*rows)) {
+    int64_t from = b * seq + std::clamp<int64_t>(row, 0, seq - 1);
+    if (bytes > 0)
+      std::memcpy(result->mutableBytes().data() + b * bytes,
+                  x.bytes().data() + from * bytes, bytes);
+  }
+  return single(result);
 }
 
 static Tensor activate(const Tensor &x, qmodel::ActivationKind kind) {
@@ -208,6 +258,8 @@ void addQModelOps(OpTable &table) {
   table["qmodel.rope"] = rope;
   table["qmodel.attention"] = attention;
   table["qmodel.append"] = append;
+  table["qmodel.positions"] = positions;
+  table["qmodel.select_rows"] = selectRows;
   table["qmodel.activation"] = activation;
   table["qmodel.gated_activation"] = gatedActivation;
   table["qmodel.add"] = sum;

@@ -113,6 +113,13 @@ LogicalResult DimsAnalysis::run(Operation *function) {
   return result;
 }
 
+LogicalResult DimsAnalysis::run(Block &block,
+                                ArrayRef<const ValueDims *> arguments) {
+  for (auto [argument, dims] : llvm::zip(block.getArguments(), arguments))
+    values[argument] = *dims;
+  return runOnBlock(block);
+}
+
 LogicalResult DimsAnalysis::runOnFunction(Operation *function) {
   if (function->getNumRegions() != 1 || function->getRegion(0).empty())
     return function->emitOpError("expects a body to derive dimensions from");

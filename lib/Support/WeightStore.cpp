@@ -13,6 +13,7 @@
 #include "nibble/Support/WeightStore.h"
 
 #include "nibble/Base/OutputFile.h"
+#include "nibble/Base/ProcessMemory.h"
 #include "nibble/Base/Sha256.h"
 
 #include "mlir/IR/BuiltinAttributes.h"
@@ -46,6 +47,20 @@ public:
 };
 
 constexpr StringLiteral memoryPrefix = "memory:";
+
+/// Keeps `owner` alive, and when nobody needs it through this any more, takes
+/// the mapped `bytes` out of the process: a model passes through it once, and
+/// need not fit into memory.
+template <typename Owner>
+std::shared_ptr<const void> whileRead(std::span<const std::byte> bytes,
+                                      Owner owner) {
+  constexpr size_t smallest = 1 << 20;
+  if (bytes.size() < smallest)
+    return std::make_shared<Owner>(std::move(owner));
+  return {bytes.data(), [bytes, owner = std::move(owner)](const void *) {
+            releaseMappedPages(bytes);
+          }};
+}
 
 } // namespace
 
@@ -131,8 +146,13 @@ FailureOr<Tensor> WeightStore::readStored(Operation *where,
              << stored.file
              << ", which lives in another process; write the weights with "
                 "--weights-dir";
-    return Tensor::borrow(*element, type.getShape().vec(), it->second.bytes(),
-                          std::make_shared<Tensor>(it->second));
+    const Kept &kept = it->second;
+    std::span<const std::byte> bytes = kept.tensor.bytes();
+    if (!kept.isSpilled)
+      return Tensor::borrow(*element, type.getShape().vec(), bytes,
+                            std::make_shared<Tensor>(kept.tensor));
+    return Tensor::borrow(*element, type.getShape().vec(), bytes,
+                          whileRead(bytes, kept.tensor));
   }
 
   FailureOr<std::shared_ptr<const MappedFile>> file = map(where, stored.file);
@@ -154,7 +174,8 @@ FailureOr<Tensor> WeightStore::readStored(Operation *where,
     std::copy(part.begin(), part.end(), copy.mutableBytes().begin());
     return copy;
   }
-  return Tensor::borrow(*element, type.getShape().vec(), part, *file);
+  return Tensor::borrow(*element, type.getShape().vec(), part,
+                        whileRead(part, *file));
 }
 
 FailureOr<StoredWeight> WeightStore::writeStored(Location where,
@@ -164,13 +185,13 @@ FailureOr<StoredWeight> WeightStore::writeStored(Location where,
   if (outputDirectory.empty()) {
     stored.file = memoryPrefix.str() + hash;
     std::lock_guard<std::mutex> guard(mutex);
-    auto [entry, added] = memory.try_emplace(stored.file, tensor);
-    if (!added || !spill)
+    auto [entry, added] = memory.try_emplace(stored.file, Kept{tensor});
+    if (!added || !spill || tensor.bytes().empty())
       return stored;
     Expected<Tensor> spilled = spill->keep(tensor);
     if (!spilled)
       return emitError(where) << spilled.status().message();
-    entry->second = *spilled;
+    entry->second = {*spilled, true};
     return stored;
   }
   // Relative to the module that will stand beside the folder.

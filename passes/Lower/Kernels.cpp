@@ -47,6 +47,70 @@ struct Renaming {
   }
 };
 
+/// A copy of `op` at the end of a kernel's body, without what differs between
+/// equal instances.
+Operation *cloneInto(OpBuilder &body, Operation &op, IRMapping &mapping,
+                     Renaming &rename) {
+  Operation *copy = body.clone(op, mapping);
+  if (isa<QuantizableOpInterface>(copy)) {
+    // Ids differ between layers and would keep equal kernels apart.
+    copy->setAttr("id", body.getStringAttr(copy->getName().stripDialect()));
+    copy->removeAttr("plan");
+  }
+  auto renamed = [&](ArrayAttr expressions) {
+    SmallVector<Attribute> result;
+    for (StringRef text : expressions.getAsValueRange<StringAttr>())
+      result.push_back(
+          body.getStringAttr(rename(*DimExpr::parse(text.str())).str()));
+    return body.getArrayAttr(result);
+  };
+  if (auto tensor = dyn_cast<DimTensorOp>(copy))
+    tensor.setValuesAttr(renamed(tensor.getValues()));
+  if (auto sizes = op.getAttrOfType<ArrayAttr>(sizesAttrName))
+    copy->setAttr(sizesAttrName, renamed(sizes));
+  return copy;
+}
+
+/// The values that a kernel for `op` yields, computed at the end of its body.
+SmallVector<Value> cloneResults(OpBuilder &body, Operation *op,
+                                IRMapping &mapping, Renaming &rename) {
+  SmallVector<Value> results;
+  auto group = dyn_cast<GroupOp>(op);
+  if (!group) {
+    for (Value result : cloneInto(body, *op, mapping, rename)->getResults())
+      if (!isa<NoneType>(result.getType())) // an absent optional result
+        results.push_back(result);
+    return results;
+  }
+  Block &ops = group.getBody().front();
+  for (auto [argument, input] :
+       llvm::zip(ops.getArguments(), op->getOperands()))
+    mapping.map(argument, mapping.lookup(input));
+  for (Operation &each : ops.without_terminator())
+    cloneInto(body, each, mapping, rename);
+  for (Value result : ops.getTerminator()->getOperands())
+    results.push_back(mapping.lookup(result));
+  return results;
+}
+
+/// What kernels for `op` are called, but for the hash.
+std::string prefixOf(Operation *op) {
+  if (auto node = dyn_cast<onnx::NodeOp>(op))
+    return node.getOpType().lower();
+  auto group = dyn_cast<GroupOp>(op);
+  if (!group)
+    return op->getName().stripDialect().str();
+  // The ops of a group, equal neighbours once.
+  std::string name, last;
+  for (Operation &each : group.getBody().front().without_terminator()) {
+    std::string next = prefixOf(&each);
+    if (next != last)
+      name += (name.empty() ? "" : "_") + next;
+    last = next;
+  }
+  return name;
+}
+
 } // namespace
 
 KernelCall Kernels::get(Operation *op, ArrayRef<Value> arguments,
@@ -67,40 +131,15 @@ KernelCall Kernels::get(Operation *op, ArrayRef<Value> arguments,
 
   OpBuilder inner(module.getContext());
   inner.setInsertionPointToEnd(body.get());
-  for (Value operand : op->getOperands()) {
-    Operation *constant = operand.getDefiningOp();
-    if (!isInlineConstant(constant) || mapping.contains(operand))
-      continue;
-    Operation *copy = inner.clone(*constant, mapping);
-    if (auto tensor = dyn_cast<DimTensorOp>(copy)) {
-      SmallVector<Attribute> values;
-      for (Attribute value : tensor.getValues())
-        values.push_back(builder.getStringAttr(
-            rename(*DimExpr::parse(cast<StringAttr>(value).str())).str()));
-      tensor.setValuesAttr(builder.getArrayAttr(values));
-    }
-  }
-  Operation *copy = inner.clone(*op, mapping);
-  if (isa<QuantizableOpInterface>(copy)) {
-    // Ids differ between layers and would keep equal kernels apart.
-    copy->setAttr("id", builder.getStringAttr(copy->getName().stripDialect()));
-    copy->removeAttr("plan");
-  }
-  if (auto sizes = op->getAttrOfType<ArrayAttr>(sizesAttrName)) {
-    SmallVector<Attribute> names;
-    for (StringRef name : sizes.getAsValueRange<StringAttr>())
-      names.push_back(
-          builder.getStringAttr(rename(DimExpr::symbol(name.str())).str()));
-    copy->setAttr(sizesAttrName, builder.getArrayAttr(names));
-  }
-  SmallVector<Value> yielded;
-  for (auto [result, value] : llvm::zip(op->getResults(), copy->getResults())) {
-    if (isa<NoneType>(result.getType()))
-      continue; // an absent optional result
-    yielded.push_back(value);
-    for (const DimExpr &dim : *dims.of(result).shape)
-      rename(dim);
-  }
+  for (Value operand : op->getOperands())
+    if (Operation *constant = operand.getDefiningOp();
+        isInlineConstant(constant) && !mapping.contains(operand))
+      cloneInto(inner, *constant, mapping, rename);
+  SmallVector<Value> yielded = cloneResults(inner, op, mapping, rename);
+  for (Value result : op->getResults())
+    if (!isa<NoneType>(result.getType()))
+      for (const DimExpr &dim : *dims.of(result).shape)
+        rename(dim);
   YieldOp::create(inner, op->getLoc(), yielded);
 
   SmallVector<Attribute> scalarNames;
@@ -121,10 +160,7 @@ KernelOp Kernels::deduplicated(KernelOp kernel, Operation *op) {
   kernel->print(stream, OpPrintingFlags().useLocalScope());
   std::string digest =
       toHex(sha256(std::as_bytes(std::span<const char>(text))));
-  std::string prefix = op->getName().stripDialect().str();
-  if (auto node = dyn_cast<onnx::NodeOp>(op))
-    prefix = node.getOpType().lower();
-  std::string name = prefix + "_" + digest.substr(0, 16);
+  std::string name = prefixOf(op) + "_" + digest.substr(0, 16);
   auto [it, added] = kernels.try_emplace(name, kernel);
   if (!added) {
     kernel->erase();

@@ -25,13 +25,14 @@ struct KernelCall {
   std::vector<DimExpr> scalars;
 };
 
-/// The kernels of a module, one per distinct instance of an op.
+/// The kernels of a module, one per distinct instance of an op or a group.
 class Kernels {
 public:
   explicit Kernels(mlir::ModuleOp module) : module(module) {}
 
   /// The kernel that computes `op` from `arguments`, its operands without
-  /// repetitions and inline constants. The shapes of arguments and results must
+  /// repetitions and inline constants. Of a group, the kernel has its ops. The
+  /// shapes of arguments and results must
   /// be known.
   KernelCall get(mlir::Operation *op, llvm::ArrayRef<mlir::Value> arguments,
                  const DimsAnalysis &dims);

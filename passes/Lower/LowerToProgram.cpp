@@ -57,9 +57,14 @@ public:
     definitions = expandSizes(function);
     if (failed(dims.run(function)) || failed(storages.checkBounds()))
       return failure();
-    for (BlockArgument argument : function.getArguments())
-      if (failed(storages.addInput(argument)))
+    int64_t inputs = 0;
+    for (BlockArgument argument : function.getArguments()) {
+      auto state = stateOf(argument);
+      if (failed(state ? storages.addState(argument, state)
+                       : storages.addInput(argument, inputs++)))
         return failure();
+    }
+    addRangeChecks();
     for (Operation &op : function.getBody().front().without_terminator())
       if (failed(visit(&op)))
         return failure();
@@ -93,7 +98,7 @@ private:
       return success();
     if (isView(op) && !isInlineConstant(op->getOperand(0).getDefiningOp()))
       return storages.addView(op->getResult(0), op->getOperand(0));
-    if (op->getNumRegions() != 0)
+    if (op->getNumRegions() != 0 && !isa<GroupOp>(op))
       return op->emitOpError(
           "expects straight-line code, got a region; control "
           "flow does not compile yet");
@@ -141,6 +146,12 @@ private:
     for (OpResult result : op->getResults()) {
       if (isa<NoneType>(result.getType()))
         continue; // an absent optional result
+      if (Value past = pastOf(result)) {
+        if (failed(storages.addInPlace(result, past)))
+          return failure();
+        step.results.push_back(storages.of(result));
+        continue;
+      }
       FailureOr<unsigned> buffer = storages.addBuffer(result, steps.size());
       if (failed(buffer))
         return failure();
@@ -149,6 +160,35 @@ private:
     step.call = kernels.get(op, arguments, dims);
     steps.push_back(std::move(step));
     return success();
+  }
+
+  FlatSymbolRefAttr stateOf(BlockArgument argument) {
+    return function.getArgAttrOfType<FlatSymbolRefAttr>(argument.getArgNumber(),
+                                                        stateAttrName);
+  }
+  FlatSymbolRefAttr stateOfResult(unsigned index) {
+    return function.getResultAttrOfType<FlatSymbolRefAttr>(index,
+                                                           stateAttrName);
+  }
+
+  void addCheck(int64_t input, int64_t min, int64_t limit) {
+    Builder builder(module.getContext());
+    Attribute check = builder.getDictionaryAttr(
+        {builder.getNamedAttr("input", builder.getI64IntegerAttr(input)),
+         builder.getNamedAttr("min", builder.getI64IntegerAttr(min)),
+         builder.getNamedAttr("limit", builder.getI64IntegerAttr(limit))});
+    if (!llvm::is_contained(checks, check))
+      checks.push_back(check);
+  }
+
+  /// Inputs with `qkernel.range`.
+  void addRangeChecks() {
+    for (BlockArgument argument : function.getArguments())
+      if (auto range = function.getArgAttrOfType<ArrayAttr>(
+              argument.getArgNumber(), rangeAttrName))
+        addCheck(storages[storages.of(argument)].index,
+                 cast<IntegerAttr>(range[0]).getInt(),
+                 cast<IntegerAttr>(range[1]).getInt());
   }
 
   /// Token ids that address a table straight from an input are checked by the
@@ -168,22 +208,22 @@ private:
     std::optional<unsigned> storage = storages.find(indices);
     if (!storage || storages[*storage].kind != BufferKind::Input)
       return;
-    Builder builder(module.getContext());
-    Attribute check = builder.getDictionaryAttr(
-        {builder.getNamedAttr(
-             "input", builder.getI64IntegerAttr(storages[*storage].index)),
-         builder.getNamedAttr("min", builder.getI64IntegerAttr(-entries)),
-         builder.getNamedAttr("limit", builder.getI64IntegerAttr(entries))});
-    if (!llvm::is_contained(checks, check))
-      checks.push_back(check);
+    addCheck(storages[*storage].index, -entries, entries);
   }
 
   //===--- Outputs --------------------------------------------------------===//
 
   LogicalResult placeOutputs() {
     Operation *terminator = function.getBody().front().getTerminator();
+    int64_t outputs = 0;
     for (auto [index, value] : llvm::enumerate(terminator->getOperands())) {
       std::optional<unsigned> storage = storages.find(value);
+      if (auto state = stateOfResult(index)) {
+        if (!storage || storages[*storage].symbol != state)
+          return function.emitOpError("expects result ")
+                 << index << " to be what is appended in place to " << state;
+        continue;
+      }
       bool own = storage && storages[*storage].kind == BufferKind::Arena &&
                  isSizedWith(value, storages[*storage]);
       FailureOr<unsigned> home =
@@ -191,7 +231,7 @@ private:
       if (failed(home))
         return failure();
       storages[*home].kind = BufferKind::Output;
-      storages[*home].index = index;
+      storages[*home].index = outputs++;
     }
     return success();
   }
@@ -272,14 +312,16 @@ private:
     OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
     SmallVector<Attribute> inputs, outputs;
     for (BlockArgument argument : function.getArguments())
-      inputs.push_back(portAttr(
-          argument,
-          function.getArgAttr(argument.getArgNumber(), onnx::nameAttrName),
-          argument.getArgNumber()));
+      if (!stateOf(argument))
+        inputs.push_back(portAttr(
+            argument,
+            function.getArgAttr(argument.getArgNumber(), onnx::nameAttrName),
+            argument.getArgNumber()));
     for (auto [index, value] : llvm::enumerate(
              function.getBody().front().getTerminator()->getOperands()))
-      outputs.push_back(portAttr(
-          value, function.getResultAttr(index, onnx::nameAttrName), index));
+      if (!stateOfResult(index))
+        outputs.push_back(portAttr(
+            value, function.getResultAttr(index, onnx::nameAttrName), index));
     auto program = ProgramOp::create(
         builder, function.getLoc(), function.getSymName(),
         builder.getArrayAttr(inputs), builder.getArrayAttr(outputs), arenaBytes,

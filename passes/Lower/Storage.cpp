@@ -24,6 +24,25 @@ using namespace nibble::lower;
 using namespace nibble::qmodel;
 using namespace nibble::qkernel;
 
+/// Whether the dimensions that have more than one element stay in their order.
+static bool keepsOrder(onnx::NodeOp transpose) {
+  auto type = dyn_cast<RankedTensorType>(transpose.getInputs()[0].getType());
+  auto permutation = transpose.intsAttribute("perm");
+  if (!type || !permutation)
+    return false;
+  int64_t last = -1;
+  for (int64_t dim : *permutation) {
+    if (dim < 0 || dim >= type.getRank())
+      return false;
+    if (type.getDimSize(dim) == 1)
+      continue;
+    if (dim < last)
+      return false;
+    last = dim;
+  }
+  return true;
+}
+
 bool lower::isView(Operation *op) {
   auto node = dyn_cast<onnx::NodeOp>(op);
   if (!node || node.getOutputs().empty())
@@ -33,6 +52,8 @@ bool lower::isView(Operation *op) {
     auto to = dyn_cast<RankedTensorType>(node.getOutputs()[0].getType());
     return from && to && from.getElementType() == to.getElementType();
   }
+  if (node.is("Transpose"))
+    return keepsOrder(node);
   bool onlyFirstUsed = llvm::all_of(node.getOutputs().drop_front(),
                                     [](Value v) { return v.use_empty(); });
   return onlyFirstUsed &&
@@ -140,15 +161,59 @@ unsigned Storages::add(Value value, Storage storage) {
   return numbers[value] = storages.size() - 1;
 }
 
-LogicalResult Storages::addInput(BlockArgument argument) {
+LogicalResult Storages::addInput(BlockArgument argument, int64_t index) {
   FailureOr<DimExpr> bytes = bytesOf(argument, function);
   if (failed(bytes))
     return failure();
   Storage storage;
   storage.kind = BufferKind::Input;
-  storage.index = argument.getArgNumber();
+  storage.index = index;
   storage.bytes = *bytes;
   add(argument, std::move(storage));
+  return success();
+}
+
+LogicalResult Storages::addState(BlockArgument argument,
+                                 FlatSymbolRefAttr state) {
+  FailureOr<DimExpr> bytes = bytesOf(argument, function);
+  if (failed(bytes))
+    return failure();
+  Storage storage;
+  storage.kind = BufferKind::State;
+  storage.symbol = state;
+  storage.bytes = *bytes;
+  add(argument, std::move(storage));
+  return success();
+}
+
+Value lower::pastOf(OpResult result) {
+  auto append = dyn_cast<AppendOp>(result.getOwner());
+  auto group = dyn_cast<GroupOp>(result.getOwner());
+  if (group)
+    append = group.getBody()
+                 .front()
+                 .getTerminator()
+                 ->getOperand(result.getResultNumber())
+                 .getDefiningOp<AppendOp>();
+  if (!append || !append.getInPlace())
+    return Value();
+  auto argument = dyn_cast<BlockArgument>(append.getPast());
+  return group && argument ? group.getInputs()[argument.getArgNumber()]
+                           : append.getPast();
+}
+
+LogicalResult Storages::addInPlace(OpResult result, Value past) {
+  Operation *append = result.getOwner();
+  std::optional<unsigned> number = find(past);
+  if (!number || storages[*number].kind != BufferKind::State ||
+      !isa<BlockArgument>(past))
+    return append->emitOpError("expects the past of an append in place to be a "
+                               "state of the entry point");
+  for (Operation *user : past.getUsers())
+    if (user != append && (!user->isBeforeInBlock(append) || isView(user)))
+      return user->emitOpError("reads a state that an append writes in place; "
+                               "expects it to read what is appended to");
+  numbers[result] = *number;
   return success();
 }
 

@@ -21,13 +21,18 @@ namespace nibble::lower {
 struct Storage {
   qkernel::BufferKind kind = qkernel::BufferKind::Arena;
   int64_t index = 0;              ///< of the input or output
-  mlir::FlatSymbolRefAttr symbol; ///< of the weight
+  mlir::FlatSymbolRefAttr symbol; ///< of the weight or state
   DimExpr bytes;
   Lifetime life; ///< arena only, in steps
 };
 
-/// Whether the result has the operand's bytes under another shape.
+/// Whether the result has the operand's bytes under another shape: also a
+/// Transpose that only moves dimensions of size 1.
 bool isView(mlir::Operation *op);
+
+/// The operand that `result` is appended to in place, by its op or in its
+/// group; null if it has memory of its own.
+mlir::Value pastOf(mlir::OpResult result);
 
 /// The storages of one entry point; each has a number. What fails has emitted
 /// an error.
@@ -49,10 +54,16 @@ public:
   /// that would have to be.
   mlir::LogicalResult unknownShape(mlir::Value value, mlir::Operation *user);
 
-  mlir::LogicalResult addInput(mlir::BlockArgument argument);
+  /// `argument` is input number `index`.
+  mlir::LogicalResult addInput(mlir::BlockArgument argument, int64_t index);
+  mlir::LogicalResult addState(mlir::BlockArgument argument,
+                               mlir::FlatSymbolRefAttr state);
   mlir::LogicalResult addLoad(qmodel::LoadOp load);
   /// `view` is a view of `viewed`.
   mlir::LogicalResult addView(mlir::OpResult view, mlir::Value viewed);
+  /// `result` is written into the state that `past` is. Fails if something
+  /// reads the past behind it.
+  mlir::LogicalResult addInPlace(mlir::OpResult result, mlir::Value past);
   /// Room in the arena for a result of step `step`.
   mlir::FailureOr<unsigned> addBuffer(mlir::OpResult result, int64_t step);
 

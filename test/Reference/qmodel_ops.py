@@ -22,7 +22,7 @@ import numpy as np
 rng = np.random.default_rng(7)
 arguments, body, results, arrays, answers = [], [], [], {}, {}
 
-TYPES = {"float32": "f32", "int64": "i64", "bool": "i1", "uint8": "ui8"}
+TYPES = {"float32": "f32", "float16": "f16", "int64": "i64", "bool": "i1", "uint8": "ui8"}
 
 
 def tensor_type(array, element=None):
@@ -39,14 +39,14 @@ def operand(array):
     return "%" + name
 
 
-def expect(op, expected, operands, text):
+def expect(op, expected, operands, text, kind=np.float32):
     """Result of `text`, with {0}, {1}, ... standing for the operands."""
     names = [operand(array) if isinstance(array, np.ndarray) else array[0]
              for array in operands]
     types = [tensor_type(array) if isinstance(array, np.ndarray) else array[1]
              for array in operands]
     name = f"y{len(results)}"
-    expected = np.asarray(expected).astype(np.float32)
+    expected = np.asarray(expected).astype(kind)
     body.append(f"%{name} = {op} " + text.format(*names) +
                 f" : ({', '.join(types)}) -> {tensor_type(expected)}")
     results.append((name, tensor_type(expected)))
@@ -188,6 +188,26 @@ def attention_ops():
     expect("qmodel.append", y,
            [past, new, np.int64([5, 2]), np.int64([5])],
            "{0}, {1} lengths {2} total {3}")
+    # In place, what lies behind the new tokens stays; a cache of float16 rounds.
+    past = normal(2, 2, 5, 3).astype(np.float16)
+    y = past.copy()
+    y[0, :, 3:5], y[1, :, :2] = new[0], new[1]
+    expect("qmodel.append", y,
+           [past, new, np.int64([5, 2]), np.int64([5])],
+           "{0}, {1} lengths {2} total {3} in_place", np.float16)
+    q, k, v = normal(2, 4, 2, 8), normal(2, 2, 5, 8).astype(np.float16), \
+        normal(2, 2, 5, 6).astype(np.float16)
+    expect("qmodel.attention",
+           attention(q, k, v, 0.5, True, -np.inf, lengths=np.int64([5, 3])),
+           [q, k, v, np.int64([5, 3])],
+           "{0}, {1}, {2} lengths {3} causal scale 0.5 "
+           "mask_value 0xFFF0000000000000")
+    expect("qmodel.positions", np.int64([[3, 4, 5], [0, 1, 2], [5, 6, 6]]),
+           [np.int64([3, 0, 5]), np.int64([3])], "{0} count {1} limit 7",
+           np.int64)
+    x = normal(3, 4, 5)
+    expect("qmodel.select_rows", x[np.arange(3), [2, 0, 3]][:, None],
+           [x, np.int64([2, -1, 9])], "{0}, {1}")
 
 
 def quantized_ops():

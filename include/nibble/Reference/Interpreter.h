@@ -40,7 +40,9 @@ using Observer = std::function<void(mlir::Operation *,
 
 /// Runs function `entry`. Inputs are matched by `onnx.name` (by position where
 /// a function has no names: "0", "1", ...); outputs come by name in order.
-/// Errors are emitted at the op or the module and name the input.
+/// States of a program are inputs by their name, zero where none is given, and
+/// outputs behind the others. Errors are emitted at the op or the module and
+/// name the input.
 mlir::FailureOr<NamedTensors> interpret(mlir::ModuleOp module,
                                         llvm::StringRef entry,
                                         const NamedTensors &inputs,

@@ -59,6 +59,10 @@ public:
   /// `function` is a func::FuncOp or any op with one region whose arguments
   /// carry `qmodel.dims`. Fails with errors emitted.
   llvm::LogicalResult run(mlir::Operation *function);
+  /// The same for a block whose arguments have these dimensions: a region that
+  /// stands for a function.
+  llvm::LogicalResult run(mlir::Block &block,
+                          llvm::ArrayRef<const ValueDims *> arguments);
   /// Dimensions of a value of an analysed function.
   const ValueDims &of(mlir::Value value) const;
   /// Says what is known about a value that was added after the analysis.

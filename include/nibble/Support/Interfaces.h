@@ -9,6 +9,7 @@
 #define NIBBLE_SUPPORT_INTERFACES_H
 
 #include "nibble/Support/Dims.h"
+#include "nibble/Support/Partition.h"
 
 #include "mlir/IR/OpDefinition.h"
 

@@ -79,4 +79,16 @@ def ChannelScaleInterface : OpInterface<"ChannelScaleInterface"> {
   ];
 }
 
+def PartitionInterface : OpInterface<"PartitionInterface"> {
+  let cppNamespace = "::nibble";
+  let description = [{
+    An op whose results can be computed piece by piece (Support/Partition.h): what
+    the compiler must know to run several ops as one step. An op without it waits
+    for its operands, and others wait for it.
+  }];
+  let methods = [
+    InterfaceMethod<"The pieces.", "::nibble::Partition", "getPartition">
+  ];
+}
+
 #endif // NIBBLE_SUPPORT_INTERFACES_TD

@@ -56,8 +56,9 @@ public:
   /// this folder, so that a compilation needs memory for a few of them only.
   Status spillTo(llvm::StringRef directory);
 
-  /// The tensor behind stored bytes of `type`: mapped, not copied. Errors go to
-  /// `where`. `verify` hashes the bytes first.
+  /// The tensor behind stored bytes of `type`: mapped, not copied, and no
+  /// longer resident when the last reader is done. Errors go to `where`.
+  /// `verify` hashes the bytes first.
   mlir::FailureOr<Tensor> readStored(mlir::Operation *where,
                                      const StoredWeight &stored,
                                      mlir::RankedTensorType type, bool verify);
@@ -71,7 +72,11 @@ private:
   std::mutex mutex;
   std::string root, outputDirectory;
   llvm::StringMap<std::shared_ptr<const MappedFile>> files;
-  llvm::StringMap<Tensor> memory;
+  struct Kept {
+    Tensor tensor;
+    bool isSpilled = false; ///< mapped from `spill`
+  };
+  llvm::StringMap<Kept> memory;
   std::optional<SpillFile> spill;
 };
 

@@ -305,8 +305,40 @@ func.func @unique_groups_c2_count(%x: tensor<3x4xf32>) {
 
 // -----
 
+// expected-error @+1 {{expects floats of 16 or 32 bits, got 'i32'}}
+qkernel.state @state_c1 : i32 dims ["4"]
+
+// -----
+
+// expected-error @+1 {{cannot read dimension "4 +"}}
+qkernel.state @state_c2 : f32 dims ["4 +"]
+
+// -----
+
+qkernel.state @k : f16 dims ["4", "8"]
+// expected-error @+1 {{expects argument 0 alone to be a state of the module with its elements and rank, got @k}}
+func.func private @state_c3(tensor<4x8xf32> {qkernel.state = @k})
+
+// -----
+
+// expected-error @+1 {{expects result 0 alone to be a state of the module with its elements and rank, got @k}}
+func.func private @state_c3_symbol() -> (tensor<4x8xf32> {qkernel.state = @k})
+
+// -----
+
+qkernel.state @k : f32 dims ["4", "8"]
+// expected-error @+1 {{expects argument 0 alone to be a state of the module}}
+func.func private @state_c3_alone(tensor<4x8xf32> {qkernel.state = @k}, tensor<4x8xf32> {qkernel.state = @k})
+
+// -----
+
+// expected-error @+1 {{expects 'qkernel.range' of argument 0 to be two integers, got [1]}}
+func.func private @range(tensor<4xi64> {qkernel.range = [1]})
+
+// -----
+
 func.func @yield_outside(%x: tensor<4xf32>) {
-  // expected-error @+1 {{expects parent op 'qkernel.kernel'}}
+  // expected-error @+1 {{expects parent op to be one of 'qkernel.kernel, qkernel.group'}}
   qkernel.yield %x : tensor<4xf32>
 }
 
@@ -314,3 +346,51 @@ func.func @yield_outside(%x: tensor<4xf32>) {
 
 // expected-error @+1 {{expects parent op 'qkernel.program'}}
 qkernel.step @copy [] scalars [] after -1
+
+// -----
+
+func.func @group_c1(%x: tensor<4xf32>) {
+  // expected-error @+1 {{expects a body with the 1 inputs as arguments, got 1 of other types or number}}
+  %0 = "qkernel.group"(%x) ({
+  ^bb0(%a: tensor<8xf32>):
+    qkernel.yield %a : tensor<8xf32>
+  }) : (tensor<4xf32>) -> tensor<8xf32>
+  return
+}
+
+// -----
+
+func.func @group_c1_number(%x: tensor<4xf32>) {
+  // expected-error @+1 {{expects a body with the 1 inputs as arguments, got 2 of other types or number}}
+  %0 = "qkernel.group"(%x) ({
+  ^bb0(%a: tensor<4xf32>, %b: tensor<4xf32>):
+    qkernel.yield %a : tensor<4xf32>
+  }) : (tensor<4xf32>) -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @group_c2(%x: tensor<4xf32>) {
+  // expected-error @+1 {{expects a body that yields the 1 results}}
+  %0 = "qkernel.group"(%x) ({
+  ^bb0(%a: tensor<4xf32>):
+    qkernel.yield %a, %a : tensor<4xf32>, tensor<4xf32>
+  }) : (tensor<4xf32>) -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @group_c3(%x: tensor<4xf32>) {
+  // expected-error @+1 {{expects ops without regions in its body, got qkernel.group}}
+  %0 = qkernel.group(%x) : (tensor<4xf32>) -> tensor<4xf32> {
+  ^bb0(%a: tensor<4xf32>):
+    %1 = qkernel.group(%a) : (tensor<4xf32>) -> tensor<4xf32> {
+    ^bb0(%b: tensor<4xf32>):
+      qkernel.yield %b : tensor<4xf32>
+    }
+    qkernel.yield %1 : tensor<4xf32>
+  }
+  return
+}

@@ -91,3 +91,36 @@ qkernel.kernel @count scalars [] args [["8"]] {
 qkernel.program @definition inputs [#qkernel.port<"x", i1, ["8"]>] outputs [] arena 256 checks [] {
   qkernel.step @count [#qkernel.buffer<input, bytes = "8">, #qkernel.buffer<arena, bytes = "8">] scalars [] after -1 defines ["found"]
 }
+
+// CHECK: qkernel.state @key_0 : f16 dims ["batch", "4", "512", "64"]
+qkernel.state @key_0 : f16 dims ["batch", "4", "512", "64"]
+
+// CHECK-LABEL: func.func private @in_place(tensor<?x4x512x64xf16> {qkernel.state = @key_0}, tensor<?xi64> {qkernel.range = [0, 512]}) -> (tensor<?x4x512x64xf16> {qkernel.state = @key_0})
+func.func private @in_place(tensor<?x4x512x64xf16> {qkernel.state = @key_0}, tensor<?xi64> {qkernel.range = [0, 512]}) -> (tensor<?x4x512x64xf16> {qkernel.state = @key_0})
+
+qkernel.kernel @keep scalars ["d0"] args [["d0", "4", "512", "64"]] {
+^bb0(%a: tensor<?x4x512x64xf16>):
+  qkernel.yield %a : tensor<?x4x512x64xf16>
+}
+
+// CHECK-LABEL: qkernel.program @states
+// CHECK: qkernel.step @keep [#qkernel.buffer<state, symbol = @key_0, bytes = "262144*batch">, #qkernel.buffer<state, symbol = @key_0, bytes = "262144*batch">] scalars ["batch"] after -1
+qkernel.program @states inputs [] outputs [] arena 0 checks [] {
+  qkernel.step @keep [#qkernel.buffer<state, symbol = @key_0, bytes = "262144*batch">, #qkernel.buffer<state, symbol = @key_0, bytes = "262144*batch">] scalars ["batch"] after -1
+}
+
+// CHECK-LABEL: func.func @group
+// CHECK: %{{.*}} = qkernel.group(%arg0, %arg1) : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32> {
+// CHECK-NEXT: ^bb0(%arg2: tensor<?x64xf32>, %arg3: tensor<64xf32>):
+// CHECK-NEXT: qmodel.rms_norm
+// CHECK-NEXT: qmodel.activation
+// CHECK-NEXT: qkernel.yield
+func.func @group(%x: tensor<?x64xf32>, %gain: tensor<64xf32>) -> tensor<?x64xf32> {
+  %0 = qkernel.group(%x, %gain) : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32> {
+  ^bb0(%arg0: tensor<?x64xf32>, %arg1: tensor<64xf32>):
+    %1 = qmodel.rms_norm %arg0, %arg1 epsilon 1.0e-5 : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+    %2 = qmodel.activation silu %1 : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    qkernel.yield %2 : tensor<?x64xf32>
+  }
+  return %0 : tensor<?x64xf32>
+}

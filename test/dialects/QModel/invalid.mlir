@@ -292,6 +292,54 @@ func.func @append_c2(%p: tensor<2x4x?x8xf32>, %n: tensor<2xi64>, %t: tensor<2xi6
 
 // -----
 
+func.func @append_c3(%p: tensor<2x4x?x8xf16>, %x: tensor<2x4x?x8xf32>, %n: tensor<2xi64>, %t: tensor<1xi64>) {
+  // expected-error @+1 {{expects a result of the elements of 'tensor<2x4x?x8xf16>', got 'tensor<2x4x?x8xf32>'}}
+  %0 = qmodel.append %p, %x lengths %n total %t : (tensor<2x4x?x8xf16>, tensor<2x4x?x8xf32>, tensor<2xi64>, tensor<1xi64>) -> tensor<2x4x?x8xf32>
+  return
+}
+
+// -----
+
+func.func @append_c3_in_place(%p: tensor<2x4x9x8xf32>, %n: tensor<2xi64>, %t: tensor<1xi64>) {
+  // expected-error @+1 {{expects a result of the type of 'tensor<2x4x9x8xf32>', got 'tensor<2x4x?x8xf32>'}}
+  %0 = qmodel.append %p, %p lengths %n total %t in_place : (tensor<2x4x9x8xf32>, tensor<2x4x9x8xf32>, tensor<2xi64>, tensor<1xi64>) -> tensor<2x4x?x8xf32>
+  return
+}
+
+// -----
+
+func.func @positions_c1(%p: tensor<2xi64>, %n: tensor<1xi64>) {
+  // expected-error @+1 {{expects past [batch], one count and a result [batch, count], got}}
+  %0 = qmodel.positions %p count %n limit 8 : (tensor<2xi64>, tensor<1xi64>) -> tensor<3x?xi64>
+  return
+}
+
+// -----
+
+func.func @positions_c2(%p: tensor<2xi64>, %n: tensor<1xi64>) {
+  // expected-error @+1 {{expects a limit of 1 or more, got 0}}
+  %0 = qmodel.positions %p count %n limit 0 : (tensor<2xi64>, tensor<1xi64>) -> tensor<2x?xi64>
+  return
+}
+
+// -----
+
+func.func @select_rows_c1(%x: tensor<2x?x8xf32>, %r: tensor<3xi64>) {
+  // expected-error @+1 {{expects x [batch, seq, ...] and rows [batch], got 'tensor<2x?x8xf32>' and 'tensor<3xi64>'}}
+  %0 = qmodel.select_rows %x, %r : (tensor<2x?x8xf32>, tensor<3xi64>) -> tensor<2x1x8xf32>
+  return
+}
+
+// -----
+
+func.func @select_rows_c2(%x: tensor<2x?x8xf32>, %r: tensor<2xi64>) {
+  // expected-error @+1 {{expects a result of 'tensor<2x1x8xf32>', got 'tensor<2x8xf32>'}}
+  %0 = qmodel.select_rows %x, %r : (tensor<2x?x8xf32>, tensor<2xi64>) -> tensor<2x8xf32>
+  return
+}
+
+// -----
+
 func.func @activation_c1(%x: tensor<?x4xf32>, %y: tensor<?x5xf32>) {
   // expected-error @+1 {{expects a result of the shape of 'tensor<?x4xf32>', got 'tensor<?x5xf32>'}}
   %0 = qmodel.activation silu %x : (tensor<?x4xf32>) -> tensor<?x5xf32>

@@ -88,6 +88,17 @@ func.func @cached_attention(%q: tensor<2x4x?x8xf32>, %past: tensor<2x2x?x8xf32>,
   return %0 : tensor<2x4x?x8xf32>
 }
 
+// CHECK-LABEL: func.func @decoder
+func.func @decoder(%past: tensor<2x2x9x8xf16>, %new: tensor<2x2x?x8xf32>, %n: tensor<2xi64>, %t: tensor<1xi64>, %s: tensor<1xi64>, %x: tensor<2x?x8xf32>) -> tensor<2x1x8xf32> {
+  // CHECK: qmodel.append %{{.+}}, %{{.+}} lengths %{{.+}} total %{{.+}} in_place : (tensor<2x2x9x8xf16>, tensor<2x2x?x8xf32>, tensor<2xi64>, tensor<1xi64>) -> tensor<2x2x9x8xf16>
+  %0 = qmodel.append %past, %new lengths %n total %t in_place : (tensor<2x2x9x8xf16>, tensor<2x2x?x8xf32>, tensor<2xi64>, tensor<1xi64>) -> tensor<2x2x9x8xf16>
+  // CHECK: qmodel.positions %{{.+}} count %{{.+}} limit 9 : (tensor<2xi64>, tensor<1xi64>) -> tensor<2x?xi64>
+  %1 = qmodel.positions %n count %s limit 9 : (tensor<2xi64>, tensor<1xi64>) -> tensor<2x?xi64>
+  // CHECK: qmodel.select_rows %{{.+}}, %{{.+}} : (tensor<2x?x8xf32>, tensor<2xi64>) -> tensor<2x1x8xf32>
+  %2 = qmodel.select_rows %x, %n : (tensor<2x?x8xf32>, tensor<2xi64>) -> tensor<2x1x8xf32>
+  return %2 : tensor<2x1x8xf32>
+}
+
 // CHECK-LABEL: func.func @elementwise
 func.func @elementwise(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
   // CHECK: qmodel.activation silu %{{.+}} : (tensor<?x8xf32>) -> tensor<?x8xf32>

@@ -40,6 +40,7 @@ class Config:
     embedding_scale: float = 1.0
     tied: bool = False  # the head is the transposed embedding
     positions: str = "rope"  # rope, learned, cumulative, none
+    position_ids: str = "input"  # or range: behind the past, for all rows alike
     segments: bool = False  # token types are embedded too
     embedding_norm: bool = False
 
@@ -56,6 +57,7 @@ class Config:
     rope_form: str = "half"  # or split, interleaved, products, before_transpose,
     # operator, inside (of the attention operator)
     rotary: float = 1.0  # part of a head that is rotated
+    rope_base: float = 100.0
     rope_tables: str = "computed"  # or gathered
     scale: str = "scores_div"  # or scores_mul, query, key, both
     key_transpose: str = "after"  # or direct, reshaped
@@ -170,7 +172,7 @@ class Decoder:
     def rope_table(self, positions):
         """cos and sin, [batch, sequence, rotated]."""
         c, g = self.c, self.g
-        inverse = 100.0 ** (-np.arange(0, self.rotated, 2) / self.rotated)
+        inverse = c.rope_base ** (-np.arange(0, self.rotated, 2) / self.rotated)
         if c.rope_form == "interleaved":
             join = lambda half: np.repeat(half, 2, axis=-1)
         elif c.rope_form in ("products", "operator", "inside"):
@@ -723,7 +725,13 @@ class Decoder:
         mask = g.input("attention_mask", TensorProto.INT64, ["batch", total])
         positions = None
         if c.positions in ("rope", "learned") and c.rope_form != "inside":
-            positions = g.input("position_ids", TensorProto.INT64, ["batch", "sequence"])
+            if c.position_ids == "input":
+                positions = g.input("position_ids", TensorProto.INT64, ["batch", "sequence"])
+            else:
+                end = g.size(mask, 1)
+                start = g.node("Sub", end, g.size(ids, 1))
+                positions = g.node("Range", start, end, g.constant(1, np.int64))
+                positions = g.unsqueeze(positions, 0)
         x, table = self.embed(ids, c.vocabulary)
         if c.embedding_scale != 1:
             x = g.mul(x, g.constant(c.embedding_scale))

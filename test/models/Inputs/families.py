@@ -228,6 +228,18 @@ def models():
             kv_heads=1,
             activation="gelu_tanh",
         ),
+        Config(
+            "llama-range",
+            40,
+            18,
+            odd,
+            245,
+            48,
+            position_ids="range",
+            rope_tables="product",
+            past=True,
+            **llama,
+        ),
         Config("qwen", 5, 15, zeros, 401, 96, 2, 6, **qwen),
         Config(
             "qwen-qk-norm",
@@ -351,6 +363,17 @@ def models():
         ),
         Config(
             "opt-rank-3", 27, 14, zeros, 140, 48, attention_rank=3, past=True, **opt
+        ),
+        Config(
+            "gpt2-range",
+            41,
+            17,
+            plain,
+            210,
+            32,
+            position_ids="range",
+            past=True,
+            **{**gpt2, "mask": "buffer_weak", "biases": 0},
         ),
         Config("opt", 16, 14, plain, 400, 56, **opt),
         Config(

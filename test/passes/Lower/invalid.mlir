@@ -110,3 +110,34 @@ func.func @no_tensor(%x: none) -> tensor<4xf32> {
   %0 = onnx.constant dense<1.0> : tensor<4xf32>
   return %0 : tensor<4xf32>
 }
+
+// -----
+
+// States: an append in place is to one, nobody reads the old value behind it, and
+// what is returned is what was appended.
+func.func @no_state(%p: tensor<1x2x8x4xf32>, %x: tensor<1x2x1x4xf32>, %n: tensor<1xi64>) -> tensor<1x2x8x4xf32> {
+  %t = onnx.constant dense<8> : tensor<1xi64>
+  // expected-error @+1 {{expects the past of an append in place to be a state of the entry point}}
+  %0 = qmodel.append %p, %x lengths %n total %t in_place : (tensor<1x2x8x4xf32>, tensor<1x2x1x4xf32>, tensor<1xi64>, tensor<1xi64>) -> tensor<1x2x8x4xf32>
+  return %0 : tensor<1x2x8x4xf32>
+}
+
+// -----
+
+qkernel.state @k : f32 dims ["1", "2", "8", "4"]
+func.func @old_value(%x: tensor<1x2x1x4xf32>, %n: tensor<1xi64>, %p: tensor<1x2x8x4xf32> {qkernel.state = @k}) -> (tensor<1x2x8x4xf32>, tensor<1x2x8x4xf32> {qkernel.state = @k}) {
+  %t = onnx.constant dense<8> : tensor<1xi64>
+  %0 = qmodel.append %p, %x lengths %n total %t in_place : (tensor<1x2x8x4xf32>, tensor<1x2x1x4xf32>, tensor<1xi64>, tensor<1xi64>) -> tensor<1x2x8x4xf32>
+  // expected-error @+1 {{reads a state that an append writes in place; expects it to read what is appended to}}
+  %1 = onnx.node "Neg"(%p) {version = 17 : i64} : (tensor<1x2x8x4xf32>) -> tensor<1x2x8x4xf32>
+  return %1, %0 : tensor<1x2x8x4xf32>, tensor<1x2x8x4xf32>
+}
+
+// -----
+
+qkernel.state @k : f32 dims ["1", "2", "8", "4"]
+// expected-error @+1 {{expects result 0 to be what is appended in place to @k}}
+func.func @other_value(%x: tensor<1x2x8x4xf32>, %p: tensor<1x2x8x4xf32> {qkernel.state = @k}) -> (tensor<1x2x8x4xf32> {qkernel.state = @k}) {
+  %0 = qmodel.add %x, %p : (tensor<1x2x8x4xf32>, tensor<1x2x8x4xf32>) -> tensor<1x2x8x4xf32>
+  return %0 : tensor<1x2x8x4xf32>
+}

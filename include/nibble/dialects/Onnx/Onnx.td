@@ -33,7 +33,8 @@ class Onnx_Op<string mnemonic, list<Trait> traits = []>
 
 def Onnx_NodeOp : Onnx_Op<"node", [
     DeclareOpInterfaceMethods<MemoryEffectsOpInterface>,
-    DeclareOpInterfaceMethods<DimsOpInterface>]> {
+    DeclareOpInterfaceMethods<DimsOpInterface>,
+    DeclareOpInterfaceMethods<PartitionInterface>]> {
   let summary = "one ONNX node";
   let description = [{
     The operator `op_type` of `domain` ("" is ai.onnx) as defined by the opset

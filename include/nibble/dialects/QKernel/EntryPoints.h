@@ -15,7 +15,7 @@
 namespace nibble {
 
 /// Name and ports of `entry`, a func::FuncOp or qkernel::ProgramOp: an entry
-/// point without steps. Results whose dimensions depend on data have none.
+/// point without steps. States are no ports. Results whose dimensions depend on data have none.
 mlir::FailureOr<EntryPoint> describeEntry(mlir::Operation *entry);
 
 } // namespace nibble

@@ -24,6 +24,11 @@
 
 namespace nibble::qkernel {
 
+/// Attributes on arguments, results and modules; see the dialect's description.
+inline constexpr llvm::StringLiteral stateAttrName = "qkernel.state";
+inline constexpr llvm::StringLiteral rangeAttrName = "qkernel.range";
+inline constexpr llvm::StringLiteral decoderAttrName = "qkernel.decoder";
+
 /// The plain description of a layout that Numerics and code generation use.
 RowInterleavedLayout rowInterleavedLayout(LayoutAttr layout);
 

@@ -27,8 +27,20 @@ def QKernel_Dialect : Dialect {
 
     After Lower a module holds `qkernel.kernel` (one per distinct instance, so
     that equal layers share code), `qkernel.program` (one per entry point: steps
-    on buffers) and the packed `qmodel.weight`s.
+    on buffers), the packed `qmodel.weight`s and `qkernel.state`s.
+
+    Attributes on arguments of an entry point:
+    - `qkernel.state = @key_0`: the state that the argument is; on a result, the
+      state that it is the next value of.
+    - `qkernel.range = [0, 512]`: an integer input whose elements must be at
+      least the first number and less than the second; the runtime checks it.
+
+    The module attribute `qkernel.decoder = {prefill = @prefill, decode =
+    @decode, capacity = 512}` says that these entry points are the deployment
+    form of the decoder @main.
   }];
+  let hasRegionArgAttrVerify = 1;
+  let hasRegionResultAttrVerify = 1;
   let useDefaultAttributePrinterParser = 1;
   let dependentDialects = ["::nibble::onnx::OnnxDialect",
                            "::nibble::qmodel::QModelDialect"];
@@ -73,7 +85,8 @@ def QKernel_LayoutAttr : QKernel_Attr<"Layout", "row_interleaved"> {
 }
 
 def QKernel_PackedLinearOp : QKernel_Op<"packed_linear", [Pure,
-    AttrSizedOperandSegments, DeclareOpInterfaceMethods<DimsOpInterface>]> {
+    AttrSizedOperandSegments, DeclareOpInterfaceMethods<DimsOpInterface>,
+    DeclareOpInterfaceMethods<PartitionInterface>]> {
   let summary = "linear with a packed weight";
   let description = [{
     `linear(x, dequantize(unpack(weight), unpack(scales), unpack(zeros)), bias)`;
@@ -104,7 +117,8 @@ def QKernel_PackedLinearOp : QKernel_Op<"packed_linear", [Pure,
 }
 
 def QKernel_PackedIntegerLinearOp : QKernel_Op<"packed_integer_linear", [Pure,
-    AttrSizedOperandSegments, DeclareOpInterfaceMethods<DimsOpInterface>]> {
+    AttrSizedOperandSegments, DeclareOpInterfaceMethods<DimsOpInterface>,
+    DeclareOpInterfaceMethods<PartitionInterface>]> {
   let summary = "linear of quantized activations with a packed weight";
   let description = [{
     `linear(dequantize(x, x_scales, x_zeros), dequantize(unpack(weight),
@@ -254,17 +268,75 @@ def QKernel_KernelOp : QKernel_Op<"kernel", [Symbol, IsolatedFromAbove,
   }];
 }
 
+def QKernel_GroupOp : QKernel_Op<"group", [IsolatedFromAbove,
+    RecursiveMemoryEffects, SingleBlockImplicitTerminator<"YieldOp">,
+    DeclareOpInterfaceMethods<DimsOpInterface>]> {
+  let summary = "ops that are one step";
+  let description = [{
+    Runs the ops of its body in order, on the inputs as the body's arguments; the
+    results are what the body yields. `qkernel-fuse` makes groups, and
+    `qkernel-lower` makes one kernel of each.
+
+    ```mlir
+    %0 = qkernel.group(%x, %gain) : (tensor<?x64xf32>, tensor<64xf32>)
+        -> tensor<?x64xf32> {
+    ^bb0(%arg0: tensor<?x64xf32>, %arg1: tensor<64xf32>):
+      %1 = qmodel.rms_norm %arg0, %arg1 epsilon 1.0e-5 : ...
+      %2 = qmodel.activation silu %1 : tensor<?x64xf32>
+      qkernel.yield %2 : tensor<?x64xf32>
+    }
+    ```
+
+    Constraints:
+    - (C1) the body's arguments have the types of the inputs.
+    - (C2) the body yields values of the results' types.
+    - (C3) the body has no regions and no groups in it.
+  }];
+  let arguments = (ins Variadic<AnyRankedTensor>:$inputs);
+  let results = (outs Variadic<AnyRankedTensor>:$outputs);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    `(` $inputs `)` attr-dict `:` functional-type($inputs, $outputs) $body
+  }];
+  let hasVerifier = 1;
+}
+
 def QKernel_YieldOp : QKernel_Op<"yield", [Pure, Terminator,
-    ParentOneOf<["KernelOp"]>]> {
-  let summary = "results of a kernel";
+    ParentOneOf<["KernelOp", "GroupOp"]>]> {
+  let summary = "results of a kernel or a group";
   let arguments = (ins Variadic<AnyType>:$operands);
   let assemblyFormat = "($operands^ `:` type($operands))? attr-dict";
   let builders = [OpBuilder<(ins), [{}]>];
 }
 
+def QKernel_StateOp : QKernel_Op<"state", [Symbol]> {
+  let summary = "memory that entry points share and that keeps its contents";
+  let description = [{
+    The caches of a decoder. All zero at first; sized by the dimensions of the
+    module, at their upper bounds. A function has the old value as an argument
+    and the new one as a result, both with the attribute `qkernel.state`; in a
+    program both are one buffer.
+
+    ```mlir
+    qkernel.state @key_0 : f16 dims ["batch", "4", "512", "64"]
+    ```
+
+    Constraints:
+    - (C1) elements are floats of 16 or 32 bits.
+    - (C2) every dimension can be read as an expression.
+    - (C3) an argument or result that is a state is a tensor of its elements and
+      rank, and no other argument or result is this state.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttr:$element,
+                       StrArrayAttr:$dims);
+  let assemblyFormat = "$sym_name `:` $element `dims` $dims attr-dict";
+  let hasVerifier = 1;
+}
+
 def QKernel_BufferKind : I32EnumAttr<"BufferKind", "where a buffer lies", [
     I32EnumAttrCase<"Input", 0, "input">, I32EnumAttrCase<"Output", 1, "output">,
-    I32EnumAttrCase<"Weight", 2, "weight">, I32EnumAttrCase<"Arena", 3, "arena">]> {
+    I32EnumAttrCase<"Weight", 2, "weight">, I32EnumAttrCase<"Arena", 3, "arena">,
+    I32EnumAttrCase<"State", 4, "state">]> {
   let cppNamespace = "::nibble::qkernel";
   let genSpecializedAttr = 0;
 }
@@ -274,6 +346,7 @@ def QKernel_BufferAttr : QKernel_Attr<"Buffer", "buffer"> {
   let description = [{
     `#qkernel.buffer<arena, offset = 256, bytes = "4*seq">`,
     `#qkernel.buffer<weight, symbol = @w, bytes = "16384">`,
+    `#qkernel.buffer<state, symbol = @key_0, bytes = "65536*batch">`,
     `#qkernel.buffer<input, index = 0, bytes = "8*batch*seq">`.
     `bytes` is an expression over the program's dimensions.
   }];

@@ -273,6 +273,7 @@ def QModel_EmbeddingOp : QModel_ModelOp<"embedding", [
 }
 
 def QModel_RmsNormOp : QModel_ModelOp<"rms_norm", [
+    DeclareOpInterfaceMethods<PartitionInterface>,
     DeclareOpInterfaceMethods<ChannelScaleInterface, ["getChannelConstants"]>]> {
   let summary = "root mean square normalization";
   let description = [{
@@ -293,6 +294,7 @@ def QModel_RmsNormOp : QModel_ModelOp<"rms_norm", [
 }
 
 def QModel_LayerNormOp : QModel_ModelOp<"layer_norm", [
+    DeclareOpInterfaceMethods<PartitionInterface>,
     DeclareOpInterfaceMethods<ChannelScaleInterface, ["getChannelConstants"]>]> {
   let summary = "layer normalization";
   let description = [{
@@ -314,7 +316,8 @@ def QModel_LayerNormOp : QModel_ModelOp<"layer_norm", [
   let hasVerifier = 1;
 }
 
-def QModel_RopeOp : QModel_ModelOp<"rope"> {
+def QModel_RopeOp : QModel_ModelOp<"rope", [
+    DeclareOpInterfaceMethods<PartitionInterface>]> {
   let summary = "rotary position embedding";
   let description = [{
     x is [batch, heads, seq, d]; cos and sin are [batch, seq, r], r <= d (batch
@@ -342,6 +345,7 @@ def QModel_RopeOp : QModel_ModelOp<"rope"> {
 }
 
 def QModel_AttentionOp : QModel_ModelOp<"attention", [AttrSizedOperandSegments,
+    DeclareOpInterfaceMethods<PartitionInterface>,
     DeclareOpInterfaceMethods<ChannelScaleInterface, ["getFactorOperands"]>]> {
   let summary = "scaled dot-product attention with grouped heads";
   let description = [{
@@ -350,7 +354,8 @@ def QModel_AttentionOp : QModel_ModelOp<"attention", [AttrSizedOperandSegments,
     h / (heads / kv_heads). key_mask is boolean [batch, total] (true: may be
     seen); bias is float, broadcast to [batch, heads, seq, total]. `lengths`
     [batch] counts the keys that each sequence has, `total` of them if absent;
-    the last query of a sequence stands at its last key.
+    the last query of a sequence stands at its last key. k and v may have floats
+    of fewer bits than q, which are widened first: caches do.
 
     ```
     p = i + lengths[b] - seq                      position of query i
@@ -406,25 +411,83 @@ def QModel_AppendOp : QModel_ModelOp<"append"> {
     ```
 
     An n below 0 counts as 0; past beyond its capacity and new tokens beyond
-    `total` do not exist.
+    `total` do not exist. New tokens are converted to the elements of the past.
+
+    With `in_place` the rows behind the new ones are those of the past instead
+    of 0: past and result can be one buffer, in which only the new rows are
+    written. The caches of a decoder are appended to like this.
 
     Constraints:
     - (C1) past, new and the result have rank 4 and agree on batch, kv_heads
       and d.
     - (C2) lengths is [batch]; total has one element.
+    - (C3) past and the result have the same elements and, with `in_place`, the
+      same type.
   }];
   let arguments = (ins QModel_FloatTensor:$past, QModel_FloatTensor:$new_tokens,
                        RankedTensorOf<[I64, I32]>:$lengths,
-                       RankedTensorOf<[I64, I32]>:$total);
+                       RankedTensorOf<[I64, I32]>:$total, UnitAttr:$in_place);
   let results = (outs QModel_FloatTensor:$result);
   let assemblyFormat = [{
-    $past `,` $new_tokens `lengths` $lengths `total` $total attr-dict `:`
+    $past `,` $new_tokens `lengths` $lengths `total` $total
+    (`in_place` $in_place^)? attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def QModel_PositionsOp : QModel_ModelOp<"positions"> {
+  let summary = "where the new tokens of each sequence stand";
+  let description = [{
+    past [batch] counts the tokens that each sequence has already, count is how
+    many are new, a single integer:
+
+    ```
+    y[b, i] = min(past[b] + i, limit - 1),     0 <= i < count
+    ```
+
+    Tokens behind the end of a shorter sequence have a position like all others;
+    `limit` keeps it inside of tables.
+
+    Constraints:
+    - (C1) past is [batch]; count has one element; the result is [batch, count].
+    - (C2) limit is at least 1.
+  }];
+  let arguments = (ins RankedTensorOf<[I64]>:$past,
+                       RankedTensorOf<[I64, I32]>:$count, I64Attr:$limit);
+  let results = (outs RankedTensorOf<[I64]>:$result);
+  let assemblyFormat = [{
+    $past `count` $count `limit` $limit attr-dict `:`
     functional-type(operands, results)
   }];
   let hasVerifier = 1;
 }
 
+def QModel_SelectRowsOp : QModel_ModelOp<"select_rows"> {
+  let summary = "one token of each sequence";
+  let description = [{
+    x is [batch, seq, ...], rows [batch]:
+
+    ```
+    y[b, 0, ...] = x[b, clamp(rows[b], 0, seq - 1), ...]
+    ```
+
+    What comes behind the last attention of a decoder is only wanted for the
+    last token of each sequence, which differ in length.
+
+    Constraints:
+    - (C1) x has rank 2 or more; rows is [batch].
+    - (C2) the result has x's elements and dimensions, with 1 for the second.
+  }];
+  let arguments = (ins AnyRankedTensor:$x, RankedTensorOf<[I64]>:$rows);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $x `,` $rows attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
 def QModel_ActivationOp : QModel_ModelOp<"activation", [
+    DeclareOpInterfaceMethods<PartitionInterface>,
     DeclareOpInterfaceMethods<ChannelScaleInterface, ["getFactorOperands"]>]> {
   let summary = "elementwise activation function";
   let description = [{
@@ -443,6 +506,7 @@ def QModel_ActivationOp : QModel_ModelOp<"activation", [
 }
 
 def QModel_GatedActivationOp : QModel_ModelOp<"gated_activation", [
+    DeclareOpInterfaceMethods<PartitionInterface>,
     DeclareOpInterfaceMethods<ChannelScaleInterface, ["getFactorOperands"]>]> {
   let summary = "activation(gate) * up, the middle of a gated MLP";
   let description = [{
@@ -458,7 +522,8 @@ def QModel_GatedActivationOp : QModel_ModelOp<"gated_activation", [
 }
 
 class QModel_BinaryOp<string mnemonic, string what, list<Trait> traits = []>
-    : QModel_ModelOp<mnemonic, traits> {
+    : QModel_ModelOp<mnemonic, !listconcat(
+          [DeclareOpInterfaceMethods<PartitionInterface>], traits)> {
   let summary = what # " of two tensors of one shape";
   let description = [{
     Residual connections and the like; other broadcasting stays `onnx.node`.
@@ -480,7 +545,8 @@ def QModel_MultiplyOp : QModel_BinaryOp<"multiply", "product", [
 // Quantized forms
 //===----------------------------------------------------------------------===//
 
-def QModel_DequantizeOp : QModel_ModelOp<"dequantize"> {
+def QModel_DequantizeOp : QModel_ModelOp<"dequantize", [
+    DeclareOpInterfaceMethods<PartitionInterface>]> {
   let summary = "codes to values";
   let description = [{
     The last two dimensions of codes, [..., out, in], are divided into blocks of
@@ -518,7 +584,8 @@ def QModel_DequantizeOp : QModel_ModelOp<"dequantize"> {
   let hasVerifier = 1;
 }
 
-def QModel_QuantizeOp : QModel_ModelOp<"quantize"> {
+def QModel_QuantizeOp : QModel_ModelOp<"quantize", [
+    DeclareOpInterfaceMethods<PartitionInterface>]> {
   let summary = "values to codes, with given scales (static)";
   let description = [{
     The inverse of `dequantize` as far as rounding allows; blocks, scales and
@@ -549,7 +616,8 @@ def QModel_QuantizeOp : QModel_ModelOp<"quantize"> {
   let hasVerifier = 1;
 }
 
-def QModel_DynamicQuantizeOp : QModel_ModelOp<"dynamic_quantize"> {
+def QModel_DynamicQuantizeOp : QModel_ModelOp<"dynamic_quantize", [
+    DeclareOpInterfaceMethods<PartitionInterface>]> {
   let summary = "values to codes, with scales from the values themselves";
   let description = [{
     Each token (row of the last dimension) of x, or each `group` consecutive
@@ -603,6 +671,7 @@ def QModel_Decompress24Op : QModel_ModelOp<"decompress_24"> {
 }
 
 def QModel_ChannelScaleOp : QModel_ModelOp<"channel_scale", [
+    DeclareOpInterfaceMethods<PartitionInterface>,
     DeclareOpInterfaceMethods<ChannelScaleInterface, ["getChannelConstants"]>]> {
   let summary = "a factor per channel";
   let description = [{
