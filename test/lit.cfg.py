@@ -15,6 +15,7 @@
 #   %examples  the small models
 #   %version   Nibble's version
 #   %kills     how often tests that end processes do so
+#   %qemu_aarch64  runs programs for AArch64
 #   %times     how many times as many random cases sweeps try
 #
 # With the parameter `full` (target check-full), sweeps that take minutes run in
@@ -26,6 +27,7 @@ import os
 import platform
 
 import lit.formats
+import lit.util
 
 config.name = "nibble"
 config.test_format = lit.formats.ShTest(execute_external=False)
@@ -69,6 +71,16 @@ except OSError:
 for flag in ("avx2", "f16c", "avx_vnni", "avx512f", "avx512_vnni"):
     if flag in flags.split():
         config.available_features.add("cpu-" + flag.replace("_", "-"))
+
+# AArch64: code for it is run by QEMU, with the libraries that tools/bootstrap
+# fetched, where this machine is of another kind.
+qemu = lit.util.which("qemu-aarch64", config.environment["PATH"])
+if qemu:
+    config.available_features.add("qemu-aarch64")
+config.substitutions.append(
+    ("%qemu_aarch64", f"{qemu} -L {config.nibble_aarch64_sysroot}"))
+if os.path.exists(os.path.join(config.nibble_tools, "nibble-runner-aarch64")):
+    config.available_features.add("runner-aarch64")
 
 # A stock mlir-opt cannot load a plugin that wants a sanitizer's runtime first.
 if "-fsanitize" in config.nibble_cxx_flags:

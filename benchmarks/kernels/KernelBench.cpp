@@ -10,10 +10,12 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Cases.h"
 #include "Ceilings.h"
 
+#include "nibble/Base/ThreadPool.h"
+#include "nibble/Runtime/Variant.h"
 #include "nibble/Target/KernelAbi.h"
-#include "nibble/Target/PackedLayout.h"
 #include "nibble/codegen/CPU/Kernels.h"
 #include "nibble/dialects/Onnx/Onnx.h"
 #include "nibble/dialects/QKernel/QKernel.h"
@@ -28,6 +30,7 @@
 #include "llvm/Support/raw_ostream.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <random>
 #include <sys/mman.h>
@@ -35,120 +38,41 @@
 
 using namespace mlir;
 using namespace nibble;
+using namespace nibble::bench;
 
 namespace {
 
 namespace cl = llvm::cl;
 
-cl::opt<int64_t> outputs("out", cl::init(4096), cl::desc("outputs"));
-cl::opt<int64_t> inputs("in", cl::init(14336), cl::desc("inputs"));
+cl::list<int64_t> outputs("out", cl::CommaSeparated,
+                          cl::desc("outputs (default: 4096)"));
+cl::list<int64_t> inputs("in", cl::CommaSeparated,
+                         cl::desc("inputs, as many numbers as outputs or one "
+                                  "(default: 14336)"));
 cl::list<int64_t> rowCounts("rows", cl::CommaSeparated,
                             cl::desc("rows of x (default: 1,64)"));
+cl::list<unsigned> threadCounts("workers", cl::CommaSeparated,
+                                cl::desc("threads (default: 1)"));
 cl::opt<double> seconds("seconds", cl::init(1),
                         cl::desc("time for each line of the table"));
 cl::opt<bool> asJson("json", cl::desc("print JSON"));
 cl::opt<bool> asAssembly("asm", cl::desc("print the code, run nothing"));
 cl::opt<int64_t> poolMib("pool", cl::init(1024),
                          cl::desc("MiB of weights to go through"));
-cl::list<std::string> names(cl::Positional, cl::desc("[case]..."));
+cl::opt<std::string>
+    targetName("target",
+               cl::desc("instruction set (default: the processor's best)"));
+cl::list<std::string> names(cl::Positional,
+                            cl::desc("[case]... (see kernels/Cases.h)"));
 
 [[noreturn]] void die(const llvm::Twine &message) {
   llvm::errs() << "error: " << message << "\n";
   std::exit(1);
 }
 
-/// A way to quantize a layer.
-struct Case {
-  const char *name;
-  ElementType element;
-  int64_t group; ///< 0: all inputs
-  ElementType scales;
-  bool isInteger; ///< activations of 8 bits, not float32
-  int64_t xGroup; ///< 0: all inputs
-  bool sparse24 = false;
+struct Size {
+  int64_t out, in;
 };
-
-constexpr ElementType si4 = ElementType::signedInt(4),
-                      si8 = ElementType::signedInt(8),
-                      f16 = ElementType::float16(),
-                      f32 = ElementType::float32();
-constexpr Case cases[] = {
-    {"int4-g32", si4, 32, f16, true, 0},
-    {"int4-g32-xg32", si4, 32, f16, true, 32},
-    {"int4-g128", si4, 128, f16, true, 0},
-    {"int8-channel", si8, 0, f32, true, 0},
-    {"int8-g32", si8, 32, f16, true, 0},
-    {"int3-g128", ElementType::signedInt(3), 128, f16, true, 0},
-    {"int2-g64", ElementType::signedInt(2), 64, f16, true, 0},
-    {"float4-g32", si4, 32, f16, false, 0},
-    {"float4-g32-24", si4, 32, f16, false, 0, true},
-    {"float4-channel", si4, 0, f32, false, 0},
-    {"float4-channel-24", si4, 0, f32, false, 0, true},
-    {"float8-channel", si8, 0, f32, false, 0},
-    {"float8-channel-24", si8, 0, f32, false, 0, true},
-    {"float16", f16, 0, f32, false, 0},
-    {"float16-24", f16, 0, f32, false, 0, true},
-    {"float32", f32, 0, f32, false, 0},
-    {"float32-24", f32, 0, f32, false, 0, true},
-};
-
-RowInterleavedLayout layoutOf(const Case &wanted) {
-  RowInterleavedLayout layout;
-  layout.element = wanted.element;
-  layout.out = outputs;
-  layout.in = inputs;
-  layout.group = wanted.group ? wanted.group : inputs;
-  layout.scales = wanted.scales;
-  layout.sparse24 = wanted.sparse24;
-  return layout;
-}
-
-std::string mlirName(ElementType type) {
-  std::string name = type.str();
-  return type.kind == ElementType::Kind::Signed ? name.substr(1) : name;
-}
-
-/// The kernel as text, for any number of rows m.
-std::string kernelText(const Case &wanted) {
-  RowInterleavedLayout layout = layoutOf(wanted);
-  std::string in = std::to_string(layout.in), out = std::to_string(layout.out);
-  int64_t xGroup = wanted.xGroup ? wanted.xGroup : layout.in;
-  std::string xGroups = std::to_string((layout.in + xGroup - 1) / xGroup);
-  std::string dims, types, operands;
-  auto add = [&](const char *name, const std::string &sizes,
-                 const std::string &type) {
-    dims += (dims.empty() ? "[" : ", [") + sizes + "]";
-    types += (types.empty() ? "" : ", ") + type;
-    operands += std::string(operands.empty() ? "" : ", ") + name + ": " + type;
-  };
-  auto addFlat = [&](const char *name, uint64_t size, const std::string &type) {
-    std::string count = std::to_string(size);
-    add(name, "\"" + count + "\"", "tensor<" + count + "x" + type + ">");
-  };
-  std::string text;
-  if (wanted.isInteger) {
-    add("%x", "\"m\", \"" + in + "\"", "tensor<?x" + in + "xi8>");
-    add("%xs", "\"m\", \"" + xGroups + "\"", "tensor<?x" + xGroups + "xf32>");
-    text = "qkernel.packed_integer_linear %x scales %xs group " +
-           std::to_string(xGroup) + ", %w scales %s";
-  } else {
-    add("%x", "\"m\", \"" + in + "\"", "tensor<?x" + in + "xf32>");
-    text = "qkernel.packed_linear %x, %w";
-    if (layout.element.isInteger())
-      text += " scales %s";
-  }
-  addFlat("%w", layout.weightBytes(), "ui8");
-  if (layout.element.isInteger())
-    addFlat("%s", layout.zeroBytes(), mlirName(layout.scales));
-  std::string result = "tensor<?x" + out + "xf32>";
-  return "qkernel.kernel @k scalars [\"m\"] args [" + dims + "] {\n^bb0(" +
-         operands + "):\n  %r = " + text +
-         " layout <element = " + mlirName(layout.element) + ", out = " + out +
-         ", in = " + in + ", group = " + std::to_string(layout.group) +
-         ", scales = " + mlirName(layout.scales) +
-         (layout.sparse24 ? ", sparse24 = true" : "") + "> : (" + types +
-         ") -> " + result + "\n  qkernel.yield %r : " + result + "\n}\n";
-}
 
 /// Code that can be called, and its number of tasks.
 struct CompiledKernel {
@@ -156,30 +80,34 @@ struct CompiledKernel {
   DimExpr tasks;
 };
 
-CompiledKernel compile(MLIRContext &context, const Case &wanted,
+CompiledKernel compile(MLIRContext &context, const Case &wanted, Size size,
                        llvm::StringRef helper) {
-  auto module = parseSourceString<ModuleOp>(kernelText(wanted), &context);
+  auto module = parseSourceString<ModuleOp>(
+      wanted.kernelText(size.out, size.in), &context);
   if (!module)
     die("cannot build the kernel");
-  FailureOr<LoweredKernels> lowered = lowerKernels(*module);
+  FailureOr<LoweredKernels> lowered =
+      lowerKernels(*module, *findCpuTarget(targetName));
   if (failed(lowered))
     die("cannot lower the kernel");
-  FailureOr<CodeImage> image =
-      compileImage(*lowered, cpuTargets().front(), helper, asAssembly);
-  if (failed(image))
-    die("cannot compile the kernel");
-  size_t size = image->bytes.size();
   if (asAssembly) {
-    llvm::outs() << llvm::StringRef(
-        reinterpret_cast<const char *>(image->bytes.data()), size);
+    FailureOr<std::string> text =
+        makeCodeFile(*lowered, helper, CodeFile::Assembly);
+    if (failed(text))
+      die("cannot compile the kernel");
+    llvm::outs() << *text;
     return {};
   }
-  void *memory = mmap(nullptr, size, PROT_READ | PROT_WRITE,
+  FailureOr<CodeImage> image = compileImage(*lowered, helper);
+  if (failed(image))
+    die("cannot compile the kernel");
+  size_t bytes = image->bytes.size();
+  void *memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED)
     die("cannot map memory");
-  std::memcpy(memory, image->bytes.data(), size);
-  if (mprotect(memory, size, PROT_READ | PROT_EXEC))
+  std::memcpy(memory, image->bytes.data(), bytes);
+  if (mprotect(memory, bytes, PROT_READ | PROT_EXEC))
     die("cannot make code executable");
   return {reinterpret_cast<CpuKernel>(static_cast<char *>(memory) +
                                       image->offsets["k"]),
@@ -214,11 +142,13 @@ public:
   size_t size;
 };
 
-/// Seconds of this thread's processor: time in which others run does not count.
-double timeOf(llvm::function_ref<void()> work) {
-  auto now = [] {
+/// Seconds that `work` takes: of this thread's processor if it is the only one,
+/// so that time in which others run does not count.
+double timeOf(unsigned threads, llvm::function_ref<void()> work) {
+  auto now = [&] {
     timespec time;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC,
+                  &time);
     return static_cast<double>(time.tv_sec) + 1e-9 * time.tv_nsec;
   };
   double start = now();
@@ -226,36 +156,103 @@ double timeOf(llvm::function_ref<void()> work) {
   return now() - start;
 }
 
-/// The run that others disturbed least.
-double best(const std::vector<double> &times) {
-  return *std::ranges::min_element(times);
-}
+/// What runs on a pool of threads take. Others disturb them, so the best
+/// counts.
+class Clock {
+public:
+  explicit Clock(unsigned threads) : pool(threads), threads(threads) {}
+
+  /// `body(begin, end)` over [0, total) on all threads.
+  double run(int64_t total, llvm::function_ref<void(int64_t, int64_t)> body) {
+    double time = timeOf(threads, [&] { pool.parallelFor(total, body); });
+    spent += time;
+    return time;
+  }
+  /// `body` once for each thread, with its number.
+  double runEach(llvm::function_ref<void(int64_t)> body) {
+    return run(threads, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        body(i);
+    });
+  }
+
+  ThreadPool pool;
+  unsigned threads;
+  double spent = 0;
+};
 
 struct Measurement {
   std::string name;
+  Size size;
   int64_t rows;
-  double seconds;                ///< of the best run
-  double bandwidth, operations;  ///< per second
-  double readBandwidth, ceiling; ///< measured in between
+  unsigned threads;
+  double seconds = 1e9;             ///< of the best run
+  double bytes = 0, operations = 0; ///< of a run
+  // Measured in between, per second.
+  double readBandwidth = 0, chain = 0, narrowChain = 0;
+
+  double bandwidth() const { return bytes / seconds; }
+  double rate() const { return operations / seconds; }
 };
 
-Measurement measure(const Case &wanted, const CompiledKernel &kernel,
-                    int64_t rows, const Pool &pool) {
-  RowInterleavedLayout layout = layoutOf(wanted);
+/// Chains that bound a kernel: the target's usual one, and what sums of
+/// products that stay in 16 bits allow.
+std::pair<Chain, Chain> chainsOf(const Case &wanted, const CpuTarget &target) {
+  bool isWide = target.vectorBytes >= 64;
+  if (!wanted.isInteger) {
+    Chain chain = isWide ? Chain::Floats512 : Chain::Floats;
+    return {chain, chain};
+  }
+  if (target.dot == DotProductKind::Avx2)
+    return {Chain::Bytes, Chain::NarrowBytes};
+  Chain chain = isWide ? Chain::DotBytes512 : Chain::DotBytes;
+  return {chain, chain};
+}
+
+/// Measures the ceilings once, each with one of its variants in turn.
+void measureCeilings(Clock &clock, const Pool &pool,
+                     std::pair<Chain, Chain> chains, size_t turn,
+                     Measurement &result) {
+  constexpr size_t bytes = 32 << 20, rounds = 1 << 17;
+  std::atomic<uint64_t> sink = 0;
+  size_t all = bytes * clock.threads;
+  size_t at = turn * all % (pool.size - all + 1) / 4096 * 4096;
+  ReadPattern pattern = readPatterns[turn % std::size(readPatterns)];
+  double time = clock.runEach([&](int64_t i) {
+    sink ^= readAll(pool.data + at + i * bytes, bytes, pattern);
+  });
+  result.readBandwidth = std::max(result.readBandwidth, all / time);
+  auto rateOf = [&](Chain chain) {
+    double time =
+        clock.runEach([&](int64_t) { sink ^= multiply(chain, rounds); });
+    return rounds * operationsPerRound(chain) * clock.threads / time;
+  };
+  if (turn % 2 || chains.first == chains.second)
+    result.chain = std::max(result.chain, rateOf(chains.first));
+  else
+    result.narrowChain = std::max(result.narrowChain, rateOf(chains.second));
+}
+
+Measurement measure(const Case &wanted, Size size, const CompiledKernel &kernel,
+                    int64_t rows, Clock &clock, const Pool &pool) {
+  RowInterleavedLayout layout = wanted.layout(size.out, size.in);
   // Scales of 0 would do, but for denormal numbers that random bits may be.
   Pool x(static_cast<size_t>(rows * layout.in * 4));
   std::vector<float> xScales(static_cast<size_t>(rows * layout.in), 0.01f);
   if (!wanted.isInteger)
     std::ranges::fill(std::span(reinterpret_cast<float *>(x.data), x.size / 4),
                       0.5f);
-  std::vector<uint16_t> scales(layout.scaleBytes() / 2, 0x2020);
   std::vector<float> y(static_cast<size_t>(rows * layout.out));
-  size_t weightBytes = llvm::alignTo(layout.weightBytes(), 256);
-  size_t copies = std::max<size_t>(1, pool.size / weightBytes), next = 0;
-  if (pool.size < weightBytes)
-    die("expects --pool of at least " + llvm::Twine(weightBytes >> 20) +
+  // What a layer reads lies together, and comes from memory each time.
+  uint64_t weightBytes = llvm::alignTo(layout.weightBytes(), 256),
+           scaleBytes = llvm::alignTo(layout.scaleBytes(), 256),
+           zeroBytes =
+               wanted.hasZeros ? llvm::alignTo(layout.zeroBytes(), 256) : 0;
+  uint64_t layerBytes = weightBytes + scaleBytes + zeroBytes;
+  size_t copies = pool.size / layerBytes, next = 0;
+  if (copies == 0)
+    die("expects --pool of at least " + llvm::Twine((layerBytes >> 20) + 1) +
         " MiB for these sizes");
-
   int64_t tasks =
       kernel.tasks
           .evaluate([&](const std::string &) -> std::optional<int64_t> {
@@ -263,48 +260,55 @@ Measurement measure(const Case &wanted, const CompiledKernel &kernel,
           })
           .take();
   auto run = [&] {
-    std::byte *weights = pool.data + next++ % copies * weightBytes;
+    std::byte *layer = pool.data + next++ % copies * layerBytes;
     std::vector<void *> buffers = {x.data};
     if (wanted.isInteger)
       buffers.push_back(xScales.data());
-    buffers.push_back(weights);
+    buffers.push_back(layer);
     if (layout.element.isInteger())
-      buffers.push_back(scales.data());
+      buffers.push_back(layer + weightBytes);
+    if (wanted.hasZeros)
+      buffers.push_back(layer + weightBytes + scaleBytes);
     buffers.push_back(y.data());
-    kernel.function(buffers.data(), &rows, 0, tasks);
+    return clock.run(tasks, [&](int64_t begin, int64_t end) {
+      kernel.function(buffers.data(), &rows, begin, end);
+    });
   };
-  volatile uint64_t sink = 0;
-  std::vector<double> runs, reads, chains;
-  constexpr size_t chainRounds = 1 << 18, readBytes = 64 << 20;
-  double spent = 0;
-  run();
-  while (spent < seconds || runs.size() < 3) {
-    runs.push_back(timeOf(run));
-    size_t at = runs.size() * readBytes % (pool.size - readBytes + 1);
-    reads.push_back(timeOf([&] {
-      sink = bench::readAll(pool.data + at / 4096 * 4096, readBytes);
-    }));
-    chains.push_back(timeOf([&] { sink = bench::multiplyBytes(chainRounds); }));
-    spent += runs.back() + reads.back() + chains.back();
-  }
-  double time = best(runs);
-  double bytes =
+
+  Measurement result = {wanted.name, size, rows, clock.threads};
+  result.bytes =
       static_cast<double>(layout.weightBytes() + layout.scaleBytes());
-  return {wanted.name,
-          rows,
-          time,
-          bytes / time,
-          2.0 * rows * layout.out * layout.in / time,
-          readBytes / best(reads),
-          chainRounds * bench::operationsPerRound / best(chains)};
+  if (wanted.hasZeros)
+    result.bytes += static_cast<double>(layout.zeroBytes());
+  result.operations = 2.0 * rows * layout.out * layout.in;
+  auto chains = chainsOf(wanted, *findCpuTarget(targetName));
+  run();
+  double start = clock.spent;
+  for (size_t turn = 0; turn < 8 || clock.spent - start < seconds; ++turn) {
+    result.seconds = std::min(result.seconds, run());
+    measureCeilings(clock, pool, chains, turn, result);
+  }
+  result.narrowChain = std::max(result.narrowChain, result.chain);
+  return result;
+}
+
+void printHeader() {
+  llvm::outs() << "target " << targetName << "\n"
+               << llvm::format("%-18s %11s %4s %2s %9s %6s %5s %7s %5s %6s\n",
+                               "case", "out x in", "rows", "t", "us", "GB/s",
+                               "read", "GOP/s", "chain", "narrow");
 }
 
 void printLine(const Measurement &line) {
+  std::string size =
+      std::to_string(line.size.out) + "x" + std::to_string(line.size.in);
   llvm::outs() << llvm::format(
-      "%-18s %4lld %10.0f %7.1f %6.2f %8.1f %6.2f\n", line.name.c_str(),
-      static_cast<long long>(line.rows), line.seconds * 1e6,
-      line.bandwidth / 1e9, line.bandwidth / line.readBandwidth,
-      line.operations / 1e9, line.operations / line.ceiling);
+      "%-18s %11s %4lld %2u %9.0f %6.1f %5.2f %7.1f %5.2f %6.2f\n",
+      line.name.c_str(), size.c_str(), static_cast<long long>(line.rows),
+      line.threads, line.seconds * 1e6, line.bandwidth() / 1e9,
+      line.bandwidth() / line.readBandwidth, line.rate() / 1e9,
+      line.rate() / line.chain, line.rate() / line.narrowChain);
+  llvm::outs().flush();
 }
 
 void printJson(llvm::ArrayRef<Measurement> lines) {
@@ -313,58 +317,119 @@ void printJson(llvm::ArrayRef<Measurement> lines) {
     for (const Measurement &line : lines)
       json.object([&] {
         json.attribute("case", line.name);
-        json.attribute("out", static_cast<int64_t>(outputs));
-        json.attribute("in", static_cast<int64_t>(inputs));
+        json.attribute("target", targetName.getValue());
+        json.attribute("out", line.size.out);
+        json.attribute("in", line.size.in);
         json.attribute("rows", line.rows);
+        json.attribute("threads", line.threads);
         json.attribute("seconds", line.seconds);
-        json.attribute("bytes_per_second", line.bandwidth);
-        json.attribute("operations_per_second", line.operations);
+        json.attribute("bytes", line.bytes);
+        json.attribute("operations", line.operations);
+        json.attribute("bytes_per_second", line.bandwidth());
+        json.attribute("operations_per_second", line.rate());
         json.attribute("read_bytes_per_second", line.readBandwidth);
-        json.attribute("chain_operations_per_second", line.ceiling);
+        json.attribute("chain_operations_per_second", line.chain);
+        json.attribute("narrow_chain_operations_per_second", line.narrowChain);
       });
   });
   llvm::outs() << "\n";
+}
+
+//===----------------------------------------------------------------------===//
+// The command line
+//===----------------------------------------------------------------------===//
+
+void chooseTarget() {
+  if (targetName.empty())
+    targetName = bestTarget();
+  if (!findCpuTarget(targetName))
+    die("expects a target of " + cpuTargetNames() + "; got '" + targetName +
+        "'");
+  VariantScore score = scoreVariant(targetName);
+  if (!asAssembly && score.score == 0)
+    die("expects a target that this processor runs, which " + score.reason +
+        "; got '" + targetName + "'");
+}
+
+std::vector<Case> chosenCases() {
+  std::vector<Case> cases;
+  auto add = [&](const std::string &name) {
+    std::optional<Case> parsed = parseCase(name);
+    if (!parsed)
+      die("expects a case as benchmarks/kernels/Cases.h names them, such as "
+          "int4-g32; got '" +
+          name + "'");
+    cases.push_back(*parsed);
+  };
+  for (const std::string &name : names)
+    add(name);
+  if (names.empty())
+    for (const char *name : usualCases())
+      add(name);
+  return cases;
+}
+
+std::vector<Size> chosenSizes() {
+  if (outputs.empty())
+    outputs.push_back(4096);
+  if (inputs.empty())
+    inputs.push_back(14336);
+  if (inputs.size() != 1 && inputs.size() != outputs.size())
+    die("expects one number of inputs, or as many as outputs, " +
+        llvm::Twine(outputs.size()) + "; got " + llvm::Twine(inputs.size()));
+  std::vector<Size> sizes;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    Size size = {outputs[i], inputs[inputs.size() == 1 ? 0 : i]};
+    if (size.out < 1 || size.in < 1)
+      die("expects sizes of at least 1");
+    sizes.push_back(size);
+  }
+  return sizes;
 }
 
 } // namespace
 
 int main(int argc, char **argv) {
   cl::ParseCommandLineOptions(argc, argv, "how fast linear kernels are\n");
-  if (outputs < 1 || inputs < 1 || poolMib < 65)
-    die("expects sizes of at least 1 and a pool of at least 65 MiB");
+  chooseTarget();
+  std::vector<Case> cases = chosenCases();
+  std::vector<Size> sizes = chosenSizes();
+  if (rowCounts.empty()) {
+    rowCounts.push_back(1);
+    rowCounts.push_back(64);
+  }
+  if (threadCounts.empty())
+    threadCounts.push_back(1);
+  if (poolMib < 64 * *std::ranges::max_element(threadCounts))
+    die("expects a pool of at least 64 MiB per thread");
   std::string self = llvm::sys::fs::getMainExecutable(argv[0], &outputs);
   llvm::SmallString<128> helper(llvm::sys::path::parent_path(self));
   llvm::sys::path::append(helper, "nibble-codegen");
-  std::vector<int64_t> rows(rowCounts.begin(), rowCounts.end());
-  if (rows.empty())
-    rows = {1, 64};
 
   MLIRContext context(MLIRContext::Threading::DISABLED);
   context.loadDialect<onnx::OnnxDialect, qmodel::QModelDialect,
                       qkernel::QKernelDialect>();
-  for (const std::string &name : names)
-    if (llvm::none_of(cases, [&](const Case &c) { return name == c.name; }))
-      die("expects a case of benchmarks/kernels/KernelBench.cpp, got '" + name +
-          "'");
+  if (asAssembly) {
+    for (const Case &wanted : cases)
+      for (Size size : sizes)
+        compile(context, wanted, size, helper);
+    return 0;
+  }
   Pool pool(static_cast<size_t>(poolMib) << 20);
-  if (!asJson && !asAssembly)
-    llvm::outs() << llvm::format("%-18s %4s %10s %7s %6s %8s %6s\n", "case",
-                                 "rows", "us", "GB/s", "read", "GOP/s",
-                                 "chain");
+  if (!asJson)
+    printHeader();
   std::vector<Measurement> lines;
-  for (const Case &wanted : cases) {
-    if (!names.empty() && llvm::none_of(names, [&](const std::string &name) {
-          return name == wanted.name;
-        }))
-      continue;
-    CompiledKernel kernel = compile(context, wanted, helper);
-    for (int64_t count : rows) {
-      if (asAssembly)
-        continue;
-      lines.push_back(measure(wanted, kernel, count, pool));
-      if (!asJson)
-        printLine(lines.back());
-    }
+  for (unsigned threads : threadCounts) {
+    Clock clock(threads);
+    for (const Case &wanted : cases)
+      for (Size size : sizes) {
+        CompiledKernel kernel = compile(context, wanted, size, helper);
+        for (int64_t rows : rowCounts) {
+          lines.push_back(measure(wanted, size, kernel, rows, clock, pool));
+          if (!asJson)
+            printLine(lines.back());
+        }
+      }
   }
   if (asJson)
     printJson(lines);

@@ -19,6 +19,7 @@
 #define NIBBLE_CODEGEN_CPU_CODE_H
 
 #include "nibble/Base/DimExpr.h"
+#include "nibble/Target/CpuTarget.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinTypes.h"
@@ -37,12 +38,16 @@ enum class Compare { eq, ne, lt, le, gt, ge };
 class Code {
 public:
   /// `builder` stands in the entry block of the function.
-  Code(mlir::OpBuilder &builder, mlir::Location location)
-      : builder(builder), location(location),
+  Code(mlir::OpBuilder &builder, mlir::Location location,
+       const CpuTarget &target)
+      : builder(builder), location(location), target(target),
         entry(builder.getInsertionBlock()) {}
 
   mlir::OpBuilder &builder;
   mlir::Location location;
+  /// What the code is for. Results may not depend on it, and neither may the
+  /// number of tasks.
+  const CpuTarget &target;
 
   // Types.
   Type f32() { return builder.getF32Type(); }
@@ -107,8 +112,13 @@ public:
   Value extract(Value vector, int64_t lane);
   Value insert(Value vector, Value scalar, int64_t lane);
   Value slice(Value vector, int64_t first, int64_t count);
+  /// The lanes of `a` and, behind them, those of `b`, which are no more.
+  Value concatenate(Value a, Value b);
   /// The lanes added pairwise in a fixed order.
   Value horizontalSum(Value vector);
+  /// Of eight vectors of eight lanes: lane i of the result is the sum of the
+  /// lanes of vector i. For integers, because the order is another one.
+  Value horizontalSums(llvm::ArrayRef<Value> vectors);
   Value horizontalMaximum(Value vector);
   /// The same bits as lanes of `element`.
   Value reinterpret(Value vector, Type element);
@@ -120,14 +130,8 @@ public:
   /// that the lowest two bits of lane i of `lanes` (8 of i32) count.
   Value pick(Value vector, Value lanes);
 
-  // Integer dot products: lane i of `sum` (8 of i32, modulo 2^32) grows by the
-  // products of the elements that lie where it lies.
-  /// 32 unsigned bytes of at most `largest` (2 to 7 bits) times 32 signed ones,
-  /// for each pair of vectors.
-  Value dotBytes(Value sum, llvm::ArrayRef<Value> unsignedBytes,
-                 llvm::ArrayRef<Value> signedBytes, int64_t largest);
-  /// 16 signed 16-bit integers times 16, for each pair of vectors.
-  Value dotWords(Value sum, llvm::ArrayRef<Value> a, llvm::ArrayRef<Value> b);
+  /// An intrinsic of LLVM, for targets that have it.
+  Value intrinsic(Type result, llvm::StringRef name, mlir::ValueRange operands);
 
   // Memory. Offsets count elements of `element`; accesses are aligned to it.
   Value address(Type element, Value base, Value offset);
@@ -160,7 +164,6 @@ private:
   mlir::Block *entry;
 
   bool isFloat(Value value);
-  Value intrinsic(Type result, llvm::StringRef name, mlir::ValueRange operands);
 };
 
 } // namespace nibble::cpu

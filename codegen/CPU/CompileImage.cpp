@@ -76,8 +76,18 @@ public:
   HelperRun(Location location, llvm::StringRef helper, llvm::StringRef target)
       : location(location), helper(helper), target(target), bitcode("bc"),
         output("img"), symbols("json"), messages("txt") {}
+  /// Waits for a helper that was started: it would write to files that are
+  /// gone.
+  ~HelperRun() {
+    if (process.Pid)
+      llvm::sys::Wait(process, std::nullopt);
+  }
+  HelperRun(const HelperRun &) = delete;
 
-  LogicalResult run(const llvm::Module &module, bool emitAssembly);
+  /// `kind`: an image if it is absent.
+  LogicalResult start(const llvm::Module &module,
+                      std::optional<CodeFile> kind = std::nullopt);
+  LogicalResult wait();
   std::string result() { return readFile(output.path); }
   LogicalResult readSymbols(std::map<std::string, uint64_t> &offsets);
 
@@ -88,6 +98,7 @@ private:
   Location location;
   llvm::StringRef helper, target;
   TemporaryFile bitcode, output, symbols, messages;
+  llvm::sys::ProcessInfo process;
 };
 
 LogicalResult HelperRun::writeBitcode(const llvm::Module &module) {
@@ -118,22 +129,31 @@ LogicalResult HelperRun::failed(const llvm::Twine &what) {
          << bitcode.path << " -o out.img --symbols out.json";
 }
 
-LogicalResult HelperRun::run(const llvm::Module &module, bool emitAssembly) {
+LogicalResult HelperRun::start(const llvm::Module &module,
+                               std::optional<CodeFile> kind) {
   if (mlir::failed(writeBitcode(module)))
     return failure();
   std::string targetFlag = ("--target=" + target).str();
   llvm::SmallVector<llvm::StringRef> arguments = {
       helper, targetFlag, bitcode.path, "-o", output.path};
-  if (emitAssembly)
-    arguments.push_back("--emit=asm");
+  if (kind)
+    arguments.push_back(*kind == CodeFile::Assembly ? "--emit=asm"
+                                                    : "--emit=obj");
   else
     arguments.append({"--symbols", symbols.path});
   std::optional<llvm::StringRef> redirects[] = {llvm::StringRef(), std::nullopt,
                                                 llvm::StringRef(messages.path)};
   std::string error;
-  int status = llvm::sys::ExecuteAndWait(helper, arguments, std::nullopt,
-                                         redirects, /*SecondsToWait=*/0,
-                                         /*MemoryLimit=*/0, &error);
+  bool didNotStart = false;
+  process = llvm::sys::ExecuteNoWait(helper, arguments, std::nullopt, redirects,
+                                     /*MemoryLimit=*/0, &error, &didNotStart);
+  return didNotStart ? failed(error) : success();
+}
+
+LogicalResult HelperRun::wait() {
+  std::string error;
+  int status = llvm::sys::Wait(std::exchange(process, {}), std::nullopt, &error)
+                   .ReturnCode;
   if (status == 0)
     return success();
   std::string said = readFile(messages.path);
@@ -170,41 +190,115 @@ FailureOr<std::string> printLlvm(const LoweredKernels &kernels) {
   return text;
 }
 
-FailureOr<CodeImage> compileImage(const LoweredKernels &kernels,
-                                  llvm::StringRef target,
-                                  llvm::StringRef helper, bool emitAssembly) {
-  Location location =
-      const_cast<OwningOpRef<ModuleOp> &>(kernels.module)->getLoc();
-  if (!llvm::is_contained(cpuTargets(), target)) {
-    return emitError(location)
-           << "expects a CPU target, one of " << llvm::join(cpuTargets(), ", ")
-           << "; got '" << target << "'";
+namespace {
+
+/// The code of one target while it is being made.
+class ImageCompilation {
+public:
+  explicit ImageCompilation(const LoweredKernels &kernels,
+                            llvm::StringRef helper)
+      : kernels(kernels.kernels), target(kernels.target.name),
+        location(const_cast<OwningOpRef<ModuleOp> &>(kernels.module)->getLoc()),
+        helper(location, helper, target) {}
+
+  /// Afterwards the lowered module is no longer needed.
+  LogicalResult start(const LoweredKernels &lowered,
+                      std::optional<CodeFile> kind = std::nullopt) {
+    llvm::LLVMContext context;
+    std::unique_ptr<llvm::Module> module = translate(lowered, context);
+    return module ? helper.start(*module, kind) : failure();
   }
-  llvm::LLVMContext context;
-  std::unique_ptr<llvm::Module> module = translate(kernels, context);
-  if (!module)
-    return failure();
-  HelperRun run(location, helper, target);
+  FailureOr<CodeImage> image();
+  FailureOr<std::string> file() {
+    if (mlir::failed(helper.wait()))
+      return failure();
+    return helper.result();
+  }
+
+private:
+  std::vector<KernelSignature> kernels;
+  std::string target;
+  Location location;
+  HelperRun helper;
+};
+
+FailureOr<CodeImage> ImageCompilation::image() {
   CodeImage image;
-  image.target = target.str();
-  if (mlir::failed(run.run(*module, emitAssembly)) ||
-      (!emitAssembly && mlir::failed(run.readSymbols(image.offsets))))
+  image.target = target;
+  if (mlir::failed(helper.wait()) ||
+      mlir::failed(helper.readSymbols(image.offsets)))
     return failure();
-  std::string bytes = run.result();
+  std::string bytes = helper.result();
   auto data = reinterpret_cast<const std::byte *>(bytes.data());
   image.bytes.assign(data, data + bytes.size());
-  if (emitAssembly)
-    return image;
-  for (const KernelSignature &kernel : kernels.kernels)
+  for (const KernelSignature &kernel : kernels)
     if (!image.offsets.count(kernel.name))
       return emitError(location) << "the code for " << target
                                  << " lacks kernel '" << kernel.name << "'";
   return image;
 }
 
-llvm::ArrayRef<llvm::StringRef> cpuTargets() {
-  static constexpr llvm::StringRef targets[] = {"x86-64-v3"};
-  return targets;
+/// The bundle has one list of kernels and steps, whatever code runs.
+LogicalResult checkSame(Location location,
+                        llvm::ArrayRef<KernelSignature> kernels,
+                        const LoweredKernels &others) {
+  for (auto [a, b] : llvm::zip_equal(kernels, others.kernels))
+    if (a.name != b.name || a.buffers != b.buffers || a.scalars != b.scalars ||
+        !(a.tasks == b.tasks))
+      return emitError(location)
+             << "expects kernel '" << a.name
+             << "' to have the same tasks on all targets, got " << a.tasks.str()
+             << ", and " << b.tasks.str() << " on " << others.target.name;
+  return success();
+}
+
+} // namespace
+
+FailureOr<CodeImage> compileImage(const LoweredKernels &kernels,
+                                  llvm::StringRef helper) {
+  ImageCompilation compilation(kernels, helper);
+  if (failed(compilation.start(kernels)))
+    return failure();
+  return compilation.image();
+}
+
+FailureOr<std::string> makeCodeFile(const LoweredKernels &kernels,
+                                    llvm::StringRef helper, CodeFile kind) {
+  ImageCompilation compilation(kernels, helper);
+  if (failed(compilation.start(kernels, kind)))
+    return failure();
+  return compilation.file();
+}
+
+FailureOr<CompiledKernels> compileKernels(ModuleOp module,
+                                          llvm::ArrayRef<std::string> targets,
+                                          llvm::StringRef helper) {
+  CompiledKernels result;
+  std::vector<std::unique_ptr<ImageCompilation>> compilations;
+  for (const std::string &name : targets) {
+    const CpuTarget *target = findCpuTarget(name);
+    if (!target)
+      return module.emitError("expects a CPU target, one of ")
+             << cpuTargetNames() << "; got '" << name << "'";
+    FailureOr<LoweredKernels> lowered = lowerKernels(module, *target);
+    if (failed(lowered))
+      return failure();
+    if (compilations.empty())
+      result.kernels = lowered->kernels;
+    else if (failed(checkSame(module.getLoc(), result.kernels, *lowered)))
+      return failure();
+    compilations.push_back(
+        std::make_unique<ImageCompilation>(*lowered, helper));
+    if (failed(compilations.back()->start(*lowered)))
+      return failure();
+  }
+  for (const auto &compilation : compilations) {
+    FailureOr<CodeImage> image = compilation->image();
+    if (failed(image))
+      return failure();
+    result.images.push_back(std::move(*image));
+  }
+  return result;
 }
 
 } // namespace nibble

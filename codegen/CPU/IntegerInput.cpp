@@ -5,8 +5,13 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The first half of a task of IntegerLinear.cpp: codes of x are copied to the
-// stack, made signed, put in the order in which weights unpack, and summed.
+// The first half of a task of IntegerLinear.cpp: codes of x are summed and,
+// unless they can be used as they are, copied to the stack, made signed, and
+// put in the order in which weights unpack.
+//
+// All tasks of a layer do this, so it must be cheap beside a few blocks of
+// weights. The sums of eight pieces become one vector together, in a few
+// shuffles; one by one, each would be a chain of five dependent instructions.
 //
 //===----------------------------------------------------------------------===//
 
@@ -16,34 +21,64 @@ using namespace mlir;
 
 namespace nibble::cpu {
 
+/// Pieces whose sums become a vector together, and the longest such ones.
+static constexpr int64_t batch = 8;
+static constexpr int64_t batchedInputs = 128;
+
 void IntegerTile::prepare(Value firstPiece, Value count, int64_t inputs) {
-  code.loop(code.index(0), count, 1, [&](Value slot) {
-    for (int64_t row = 0; row < rows; ++row)
-      preparePiece(row, code.add(firstPiece, slot), slot, inputs);
-  });
+  if (usesXAsItIs() && !needsSums())
+    return;
+  if (rows == 1)
+    return prepareRow(code.index(0), firstPiece, count, inputs);
+  code.loop(code.index(0), code.index(rows), 1,
+            [&](Value row) { prepareRow(row, firstPiece, count, inputs); });
 }
 
-/// Copies the codes of a piece, and stores what the sums of its products start
-/// from: `sum (q - p)`, times `-z` if z is the same everywhere.
-void IntegerTile::preparePiece(int64_t row, Value piece, Value slot,
-                               int64_t inputs) {
-  Value from = code.add(
-      code.mul(code.add(firstRow, code.index(row)), code.index(layout.in)),
-      code.mul(piece, code.index(pieces.inputs)));
-  from = code.address(code.i8(), kernel.pointer(op.getX()), from);
-  Value to = preparedCodes(row, slot), zero = zeroOfX(row, piece);
-  Value sum = pieces.isAligned
-                  ? copyAligned(from, to, inputs, zero)
-                  : copyUnaligned(from, to, inGroup(piece), inputs, zero);
-  if (!needsSums())
-    return;
+void IntegerTile::prepareRow(Value row, Value firstPiece, Value count,
+                             int64_t inputs) {
+  bool isBatched = needsSums() && pieces.isAligned && !xZerosDiffer() &&
+                   inputs <= batchedInputs;
+  Value size = code.index(batch);
+  Value whole = isBatched ? code.mul(code.divide(count, size, true), size)
+                          : code.index(0);
+  auto prepareSlots = [&](Value slot, int64_t slots) {
+    Values sums;
+    for (int64_t i = 0; i < slots; ++i)
+      sums.push_back(copy(row,
+                          code.add(firstPiece, code.add(slot, code.index(i))),
+                          code.add(slot, code.index(i)), inputs));
+    if (!needsSums())
+      return;
+    Value sum =
+        slots == 1 ? code.horizontalSum(sums[0]) : code.horizontalSums(sums);
+    code.store(storedSum(sum), codeSums, slotOf(row, slot));
+  };
+  if (isBatched)
+    code.loop(code.index(0), whole, batch,
+              [&](Value slot) { prepareSlots(slot, batch); });
+  code.loop(whole, count, 1, [&](Value slot) { prepareSlots(slot, 1); });
+}
+
+/// `sum (q - p)` as the sums of products need it: times `-z` if z is the same
+/// everywhere, or negative.
+Value IntegerTile::storedSum(Value sum) {
   if (!op.getZeros())
-    sum = code.mul(sum, code.integer(code.i32(), -storedZero()));
-  code.store(sum, codeSums, slotOf(row, slot));
+    return code.mul(sum, code.integer(sum.getType(), -commonZero()));
+  return areZerosFloats() ? code.negate(code.toFloat(sum, code.f32())) : sum;
+}
+
+/// Copies the codes of a piece. Returns `sum (q - p)`, as a scalar or spread
+/// over the lanes of a vector.
+Value IntegerTile::copy(Value row, Value piece, Value slot, int64_t inputs) {
+  Value from = codesOfX(row, piece), to = preparedCodes(row, piece, slot);
+  Value zero = zeroOfX(row, piece);
+  return pieces.isAligned
+             ? copyAligned(from, to, inputs, zero)
+             : copyUnaligned(from, to, inGroup(piece), inputs, zero);
 }
 
 /// p as a byte, in the signed space.
-Value IntegerTile::zeroOfX(int64_t row, Value piece) {
+Value IntegerTile::zeroOfX(Value row, Value piece) {
   Value zero = code.zero(code.i8());
   if (Value zeros = op.getXZeros())
     zero = code.load(code.i8(), kernel.pointer(zeros),
@@ -71,9 +106,10 @@ Value IntegerTile::ordered(Value bytes) {
   return pieces.isWide ? code.resizeInteger(bytes, code.i16()) : bytes;
 }
 
-/// Returns `sum (q - p)`.
+/// Returns `sum (q - p)` in parts.
 Value IntegerTile::copyAligned(Value from, Value to, int64_t inputs,
                                Value zero) {
+  Type bytes = code.vector(code.i8(), vectorBytes);
   Value ones = code.integer(bytes, 1), fill = code.broadcast(zero, vectorBytes);
   auto convert = [&](Value position, int64_t count) {
     Value raw = code.load(code.vector(code.i8(), count), from, position);
@@ -82,33 +118,42 @@ Value IntegerTile::copyAligned(Value from, Value to, int64_t inputs,
     return code.extend(raw, fill);
   };
   auto add = [&](Value sums, Value converted) {
-    return needsSums() ? code.dotBytes(sums, {ones}, {converted}, 1) : sums;
+    return needsSums() ? dotProduct.bytes(sums, {ones}, {converted}, 1) : sums;
+  };
+  auto copyVector = [&](Value i, Value sums) {
+    Value converted = convert(i, vectorBytes);
+    if (!usesXAsItIs())
+      code.store(ordered(converted),
+                 code.address(pieces.isWide ? code.i16() : code.i8(), to, i),
+                 code.index(0));
+    return add(sums, converted);
   };
   int64_t whole = inputs / vectorBytes * vectorBytes, rest = inputs - whole;
-  Value sums = code.zero(ints);
-  Type stored = pieces.isWide ? code.i16() : code.i8();
-  if (whole)
+  Value sums = code.zero(code.vector(code.i32(), vectorBytes / 4));
+  if (inputs <= batchedInputs)
+    for (int64_t i = 0; i < whole; i += vectorBytes)
+      sums = copyVector(code.index(i), sums);
+  else
     sums = code.loop(code.index(0), code.index(whole), vectorBytes, {sums},
                      [&](Value i, llvm::ArrayRef<Value> carried) -> Values {
-                       Value converted = convert(i, vectorBytes);
-                       Value target = code.address(stored, to, i);
-                       code.store(ordered(converted), target, code.index(0));
-                       return {add(carried[0], converted)};
+                       return {copyVector(i, carried[0])};
                      })[0];
   if (rest) {
     Value converted = convert(code.index(whole), rest);
     sums = add(sums, converted);
     int64_t padded = llvm::alignTo(rest, pieces.chunkInputs);
-    code.store(code.slice(ordered(converted), 0, padded), to,
-               code.index(whole));
+    if (!usesXAsItIs())
+      code.store(code.slice(ordered(converted), 0, padded), to,
+                 code.index(whole));
   }
-  Value sum = code.horizontalSum(sums);
   if (!hasXOffset())
-    return sum;
+    return sums;
+  // Each lane has an equal share of the p among these codes.
   Value zeros =
       code.mul(code.resizeInteger(zero, code.i32()),
-               code.integer(code.i32(), llvm::alignTo(inputs, vectorBytes)));
-  return code.sub(sum, zeros);
+               code.integer(code.i32(), llvm::alignTo(inputs, vectorBytes) /
+                                            (vectorBytes / 4)));
+  return code.sub(sums, code.broadcast(zeros, vectorBytes / 4));
 }
 
 /// The same for a piece that starts inside a chunk, at input `start` of its

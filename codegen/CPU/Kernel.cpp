@@ -81,6 +81,12 @@ static Type elementType(Value tensor) {
   return getElementTypeOrSelf(tensor.getType());
 }
 
+/// The format of a float of 8 bits or fewer, or null.
+static const SmallFloat *smallFloat(Type type) {
+  std::optional<ElementType> element = fromMlirType(type);
+  return element ? SmallFloat::of(*element) : nullptr;
+}
+
 bool Kernel::isUnsigned(Value tensor) {
   return elementType(tensor).isUnsignedInteger();
 }
@@ -101,6 +107,15 @@ Type Kernel::registerType(Value tensor) {
   if (auto integer = dyn_cast<IntegerType>(type))
     return code.builder.getIntegerType(integer.getWidth());
   return type;
+}
+
+Type Kernel::storedType(Value tensor) {
+  Type type = elementType(tensor);
+  if (type.isInteger(1) || smallFloat(type))
+    return code.i8();
+  if (type.isBF16())
+    return code.i16();
+  return isa<FloatType>(type) ? type : registerType(tensor);
 }
 
 /// Element `index` of a small tensor of dimension expressions.
@@ -143,7 +158,53 @@ static Value constantElement(Kernel &kernel, onnx::ConstantOp op, Index index) {
   return kernel.loadAt(op.getResult(), position);
 }
 
+/// Element `position` of `bits` < 8 bits in the low bits of an i8.
+static Value loadPacked(Code &code, Value base, Value position, unsigned bits) {
+  int64_t perByte = 8 / bits;
+  Value byte = code.load(code.i8(), base,
+                         code.divide(position, code.index(perByte), true));
+  Value shift = code.mul(code.remainder(position, code.index(perByte), true),
+                         code.index(bits));
+  return code.bitAnd(
+      code.shiftRight(byte, code.resizeInteger(shift, code.i8())),
+      code.integer(code.i8(), (1 << bits) - 1));
+}
+
+/// Element `position` of memory that holds elements like those of `tensor`.
+static Value loadFrom(Kernel &kernel, Value base, Value tensor,
+                      Value position) {
+  Code &code = kernel.code;
+  Type type = elementType(tensor);
+  if (type.isInteger(1)) {
+    Value byte = code.load(code.i8(), base, position);
+    return code.compare(Compare::ne, byte, code.zero(code.i8()));
+  }
+  if (type.isBF16())
+    return bfloatToFloat(code,
+                         code.load(code.builder.getI16Type(), base, position));
+  if (type.isF16())
+    return code.resizeFloat(code.load(type, base, position), code.f32());
+  unsigned bits = type.getIntOrFloatBitWidth();
+  const SmallFloat *format = smallFloat(type);
+  if (bits >= 8 && !format)
+    return code.load(kernel.registerType(tensor), base, position);
+  Value stored = bits < 8 ? loadPacked(code, base, position, bits)
+                          : code.load(code.i8(), base, position);
+  return format ? smallToFloat(code, *format, stored)
+                : code.resizeInteger(stored, kernel.registerType(tensor));
+}
+
 Value Kernel::element(Value tensor, Index index) {
+  if (auto found = windows.find(tensor); found != windows.end()) {
+    const Window &window = found->second;
+    llvm::ArrayRef<DimExpr> rows = shape(tensor);
+    Value row = code.sub(positionOf(index.drop_back(), rows.drop_back()),
+                         window.firstRow);
+    Value column = code.sub(index.back(), window.firstColumn);
+    return loadFrom(
+        *this, window.memory, tensor,
+        code.add(code.mul(row, code.index(window.columns)), column));
+  }
   if (buffers.count(tensor))
     return loadAt(tensor, positionOf(index, shape(tensor)));
   Operation *op = tensor.getDefiningOp();
@@ -213,46 +274,18 @@ Value Kernel::output(Value tensor) {
   return LLVM::PoisonOp::create(code.builder, code.location, code.pointer());
 }
 
-/// The format of a float of 8 bits or fewer, or null.
-static const SmallFloat *smallFloat(Type type) {
-  std::optional<ElementType> element = fromMlirType(type);
-  return element ? SmallFloat::of(*element) : nullptr;
-}
-
-/// Element `position` of `bits` < 8 bits in the low bits of an i8.
-static Value loadPacked(Code &code, Value base, Value position, unsigned bits) {
-  int64_t perByte = 8 / bits;
-  Value byte = code.load(code.i8(), base,
-                         code.divide(position, code.index(perByte), true));
-  Value shift = code.mul(code.remainder(position, code.index(perByte), true),
-                         code.index(bits));
-  return code.bitAnd(
-      code.shiftRight(byte, code.resizeInteger(shift, code.i8())),
-      code.integer(code.i8(), (1 << bits) - 1));
-}
-
-/// Element `position` of memory that holds elements like those of `tensor`.
-static Value loadFrom(Kernel &kernel, Value base, Value tensor,
-                      Value position) {
-  Code &code = kernel.code;
-  Type type = elementType(tensor);
-  if (type.isInteger(1)) {
-    Value byte = code.load(code.i8(), base, position);
-    return code.compare(Compare::ne, byte, code.zero(code.i8()));
+Value Kernel::outputRow(Value tensor, Value row) {
+  if (auto found = windows.find(tensor); found != windows.end()) {
+    const Window &window = found->second;
+    Value first =
+        code.mul(code.sub(row, window.firstRow), code.index(window.columns));
+    return code.address(storedType(tensor), window.memory,
+                        code.sub(first, window.firstColumn));
   }
-  if (type.isBF16())
-    return bfloatToFloat(code,
-                         code.load(code.builder.getI16Type(), base, position));
-  if (type.isF16())
-    return code.resizeFloat(code.load(type, base, position), code.f32());
-  unsigned bits = type.getIntOrFloatBitWidth();
-  const SmallFloat *format = smallFloat(type);
-  if (bits >= 8 && !format)
-    return code.load(kernel.registerType(tensor), base, position);
-  Value stored = bits < 8 ? loadPacked(code, base, position, bits)
-                          : code.load(code.i8(), base, position);
-  return format ? smallToFloat(code, *format, stored)
-                : code.resizeInteger(stored, kernel.registerType(tensor));
+  if (auto move = rowMoves.find(tensor); move != rowMoves.end())
+    row = move->second(row);
+  return code.address(storedType(tensor), output(tensor),
+                      code.mul(row, size(tensor, rank(tensor) - 1)));
 }
 
 Value Kernel::loadAt(Value tensor, Value position) {
@@ -375,6 +408,9 @@ const Lowering *findLowering(Operation *op) {
       return nullptr;
     key = "onnx." + node.getOpType().str();
   }
+  if (auto append = dyn_cast<qmodel::AppendOp>(op);
+      append && append.getInPlace())
+    key = appendInPlace;
   auto it = table.find(key);
   return it == table.end() ? nullptr : &it->second;
 }

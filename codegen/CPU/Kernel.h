@@ -13,6 +13,8 @@
 //   task     one task of a kernel whose work is not per element: rows of a norm
 //            or a softmax, blocks of a linear, query rows of an attention.
 //
+// Parts.h says how several ops share tasks.
+//
 // An op with an element lowering that ends a kernel gets one task per row (all
 // dimensions but the last), with a plain loop over the row that LLVM
 // vectorizes.
@@ -67,6 +69,8 @@ public:
   // Elements. In registers, floats of less than 32 bits are float32, booleans
   // i1, and integers signless.
   Type registerType(Value tensor);
+  /// What elements of a byte or more are in memory.
+  Type storedType(Value tensor);
   static bool isUnsigned(Value tensor);
   static bool isFloat(Value tensor);
   /// Whether several elements share a byte.
@@ -85,6 +89,9 @@ public:
   Value pointer(Value tensor);
   /// Where a result goes.
   Value output(Value tensor);
+  /// Where the row of a result goes whose row-major position among the rows
+  /// (all dimensions but the last) is `row`: elements follow each other there.
+  Value outputRow(Value tensor, Value row);
   /// Loads or stores the element at a row-major position.
   Value loadAt(Value tensor, Value position);
   void storeAt(Value tensor, Value position, Value value);
@@ -103,6 +110,15 @@ public:
   llvm::StringMap<Value> scalars;
   llvm::DenseMap<Value, Value> buffers; ///< of arguments
   llvm::DenseMap<Value, Value> outputs; ///< of the result that is being emitted
+  /// Some rows and columns of a tensor that a task keeps for itself.
+  struct Window {
+    Value memory;
+    Value firstRow, firstColumn; ///< of the tensor that it holds
+    int64_t columns;             ///< of the memory
+  };
+  llvm::DenseMap<Value, Window> windows;
+  /// Rows of a result whose memory is another tensor's: where they are there.
+  llvm::DenseMap<Value, std::function<Value(Value row)>> rowMoves;
   /// Makes the read-only global that holds a constant.
   std::function<Value(onnx::ConstantOp)> constantAddress;
 };
@@ -112,6 +128,13 @@ inline int64_t normalAxis(int64_t axis, int64_t rank) {
   return axis < 0 ? axis + rank : axis;
 }
 
+/// What a task writes of a result, as a matrix of rows (all dimensions but the
+/// last), and the most that any task writes.
+struct TaskTile {
+  Value firstRow, endRow, firstColumn, endColumn;
+  int64_t rows, columns;
+};
+
 /// How one op becomes code. Exactly one of the kinds is set.
 struct Lowering {
   Value (*element)(Kernel &, mlir::Operation *, unsigned result,
@@ -120,6 +143,9 @@ struct Lowering {
   /// A task writes its part of every result of the op.
   DimExpr (*tasks)(Kernel &, mlir::Operation *) = nullptr;
   void (*task)(Kernel &, mlir::Operation *, Value task) = nullptr;
+  /// Of an op that works on blocks (Partition::Blocks), what a task writes.
+  /// Where this and the number of tasks agree, tasks of two ops do.
+  TaskTile (*tile)(Kernel &, mlir::Operation *, Value task) = nullptr;
 
   /// Operands that an ONNX node must have; what follows is optional.
   unsigned operands = 1;
@@ -127,6 +153,8 @@ struct Lowering {
 
 /// By op name; ONNX nodes by "onnx." and their type.
 using LoweringTable = llvm::StringMap<Lowering>;
+/// What qmodel.append with `in_place` is called there.
+inline constexpr llvm::StringLiteral appendInPlace = "qmodel.append.in_place";
 
 void addElementwiseLowerings(LoweringTable &table);
 void addActivationLowerings(LoweringTable &table);

@@ -10,13 +10,12 @@
 // signature of Target/KernelAbi.h and reads them from the two arrays. Only as
 // parameters can LLVM know that buffers do not overlap.
 //
-// The results of a kernel share one range of tasks: first those of result 0,
-// then those of result 1, and so on. The results of an op with a task lowering
-// are written together, by one set of tasks.
+// The parts of a kernel (Parts.h) share one range of tasks: first those of the
+// first part, then those of the second, and so on.
 //
 //===----------------------------------------------------------------------===//
 
-#include "Kernel.h"
+#include "Parts.h"
 
 #include "nibble/Support/WeightStore.h"
 #include "nibble/codegen/CPU/Kernels.h"
@@ -75,25 +74,13 @@ bool hasRequiredOperands(Operation *op) {
          });
 }
 
-/// Ops that only name values, in kernel bodies.
-bool isLeaf(Operation *op) {
-  return isa<onnx::ConstantOp, onnx::NoneOp, qmodel::DimTensorOp,
-             qkernel::YieldOp>(op);
-}
-
-/// Bytes that one task of an op with elements of less than a byte writes.
-constexpr int64_t packedTaskBytes = 64;
-
-int64_t elementsPerByte(Value tensor) {
-  return 8 / getElementTypeOrSelf(tensor.getType()).getIntOrFloatBitWidth();
-}
-
-/// Lowers one kernel into `target`.
+/// Lowers one kernel into `result`.
 class KernelLowering {
 public:
-  KernelLowering(qkernel::KernelOp kernel, ModuleOp target)
-      : source(kernel), target(target),
-        builder(OpBuilder::atBlockEnd(target.getBody())),
+  KernelLowering(qkernel::KernelOp kernel, ModuleOp result,
+                 const CpuTarget &target)
+      : source(kernel), result(result), target(target),
+        builder(OpBuilder::atBlockEnd(result.getBody())),
         location(kernel.getLoc()) {}
 
   LogicalResult run(KernelSignature &signature);
@@ -102,16 +89,13 @@ private:
   LogicalResult check();
   void createFunctions();
   void emitBody(Kernel &kernel, DimExpr &tasks);
-  void emitResult(Kernel &kernel, Value result, Value first, Value from,
-                  Value to);
-  void emitPacked(Kernel &kernel, Value result, Value task);
-  DimExpr tasksOf(Kernel &kernel, Value result);
   Value constantAddress(Code &code, onnx::ConstantOp constant);
 
   Block &sourceBlock() { return source.getBody().front(); }
 
   qkernel::KernelOp source;
-  ModuleOp target;
+  ModuleOp result;
+  const CpuTarget &target;
   OpBuilder builder;
   Location location;
   DimsAnalysis dims;
@@ -185,7 +169,7 @@ void KernelLowering::createFunctions() {
       LLVM::Linkage::External, /*dsoLocal=*/true);
   entry.setPassthroughAttr(builder.getStrArrayAttr({"nounwind"}));
   builder.setInsertionPointToStart(entry.addEntryBlock(builder));
-  Code code(builder, location);
+  Code code(builder, location, target);
   Values operands;
   for (size_t i = 0; i < buffers; ++i)
     operands.push_back(code.load(pointer, entry.getArgument(0), code.index(i)));
@@ -223,84 +207,12 @@ Value KernelLowering::constantAddress(Code &code, onnx::ConstantOp constant) {
   }
   Type array = LLVM::LLVMArrayType::get(element, count);
   dense = dense.reshape(RankedTensorType::get({count}, element));
-  OpBuilder atStart(target.getBodyRegion());
+  OpBuilder atStart(result.getBodyRegion());
   auto global = LLVM::GlobalOp::create(
       atStart, constant.getLoc(), array, /*isConstant=*/true,
       LLVM::Linkage::Internal, name, dense, /*alignment=*/64, /*addrSpace=*/0,
       /*dsoLocal=*/true);
   return LLVM::AddressOfOp::create(code.builder, code.location, global);
-}
-
-DimExpr KernelLowering::tasksOf(Kernel &kernel, Value result) {
-  Operation *op = result.getDefiningOp();
-  const Lowering *lowering = op ? findLowering(op) : nullptr;
-  if (lowering && lowering->task)
-    return lowering->tasks(kernel, op);
-  const Shape &shape = kernel.shape(result);
-  if (Kernel::isPacked(result)) {
-    int64_t elements = packedTaskBytes * elementsPerByte(result);
-    return (Kernel::product(shape, 0, shape.size()) + DimExpr(elements - 1))
-        .floorDiv(elements);
-  }
-  return Kernel::product(shape, 0, shape.empty() ? 0 : shape.size() - 1);
-}
-
-/// Elements that share bytes: tasks must not, so that they are bytes of the
-/// result, not rows.
-void KernelLowering::emitPacked(Kernel &kernel, Value result, Value task) {
-  Code &code = kernel.code;
-  const Shape &shape = kernel.shape(result);
-  int64_t perByte = elementsPerByte(result);
-  Value count = kernel.evaluate(Kernel::product(shape, 0, shape.size()));
-  Value bytes = code.divide(code.add(count, code.index(perByte - 1)),
-                            code.index(perByte), /*isUnsigned=*/true);
-  Value first = code.mul(task, code.index(packedTaskBytes));
-  Value last =
-      code.minimum(code.add(first, code.index(packedTaskBytes)), bytes);
-  code.loop(first, last, 1, [&](Value byte) {
-    Value packed = code.zero(code.i8());
-    for (int64_t lane = 0; lane < perByte; ++lane) {
-      Value position =
-          code.add(code.mul(byte, code.index(perByte)), code.index(lane));
-      Value isInside = code.compare(Compare::lt, position, count);
-      // Bits behind the last element are zero.
-      position = code.select(isInside, position, code.index(0));
-      Value bits = kernel.packedBits(
-          result, kernel.element(result, kernel.indexOf(position, shape)));
-      bits = code.shiftLeft(bits, code.integer(code.i8(), lane * 8 / perByte));
-      packed =
-          code.bitOr(packed, code.select(isInside, bits, code.zero(code.i8())));
-    }
-    code.store(packed, kernel.output(result), byte);
-  });
-}
-
-/// The tasks [from, to) of the kernel, of which `first` is the first one of
-/// `result`.
-void KernelLowering::emitResult(Kernel &kernel, Value result, Value first,
-                                Value from, Value to) {
-  Code &code = kernel.code;
-  Operation *op = result.getDefiningOp();
-  const Lowering *lowering = op ? findLowering(op) : nullptr;
-  code.loop(from, to, 1, [&](Value position) {
-    Value task = code.sub(position, first);
-    if (lowering && lowering->task)
-      return lowering->task(kernel, op, task);
-    if (Kernel::isPacked(result))
-      return emitPacked(kernel, result, task);
-    llvm::ArrayRef<DimExpr> shape = kernel.shape(result);
-    auto write = [&](Index index) {
-      kernel.store(result, index, kernel.element(result, index));
-    };
-    if (shape.empty())
-      return write({});
-    Values index = kernel.indexOf(task, shape.drop_back());
-    index.push_back(Value());
-    code.loop(code.index(0), kernel.evaluate(shape.back()), 1, [&](Value i) {
-      index.back() = i;
-      write(index);
-    });
-  });
 }
 
 void KernelLowering::emitBody(Kernel &kernel, DimExpr &tasks) {
@@ -319,21 +231,18 @@ void KernelLowering::emitBody(Kernel &kernel, DimExpr &tasks) {
 
   for (Value result : yielded)
     kernel.outputs[result] = body.getArgument(output++);
-  llvm::DenseSet<Operation *> emitted;
-  for (Value result : yielded) {
-    Operation *op = result.getDefiningOp();
-    const Lowering *lowering = op ? findLowering(op) : nullptr;
-    if (lowering && lowering->task && !emitted.insert(op).second)
-      continue; // the tasks write all of its results
-    DimExpr count = tasksOf(kernel, result);
+  std::vector<Part> parts = Part::of(sourceBlock());
+  for (const Part &part : parts) {
     Value first = kernel.evaluate(tasks);
-    tasks = tasks + count;
+    tasks = tasks + part.tasks(kernel);
     Value from = begin, to = end;
-    if (yielded.size() > 1) {
+    if (parts.size() > 1) {
       from = code.maximum(begin, first);
       to = code.minimum(end, kernel.evaluate(tasks));
     }
-    emitResult(kernel, result, first, from, to);
+    code.loop(from, to, 1, [&](Value position) {
+      part.emit(kernel, code.sub(position, first));
+    });
   }
   LLVM::ReturnOp::create(builder, location, ValueRange());
 }
@@ -347,7 +256,7 @@ LogicalResult KernelLowering::run(KernelSignature &signature) {
         return op.emitError("no CPU code for a result whose shape depends on "
                             "data");
   createFunctions();
-  Kernel kernel(Code(builder, location), dims);
+  Kernel kernel(Code(builder, location, target), dims);
   kernel.constantAddress = [&](onnx::ConstantOp constant) {
     return constantAddress(kernel.code, constant);
   };
@@ -380,16 +289,19 @@ bool hasCpuLowering(Operation *op) {
          (findLowering(op) && hasRequiredOperands(op) && hasSupportedTypes(op));
 }
 
-FailureOr<LoweredKernels> lowerKernels(ModuleOp module) {
+FailureOr<LoweredKernels> lowerKernels(ModuleOp module,
+                                       const CpuTarget &target) {
   module.getContext()
       ->loadDialect<arith::ArithDialect, cf::ControlFlowDialect,
                     LLVM::LLVMDialect, math::MathDialect, scf::SCFDialect>();
   LoweredKernels lowered;
+  lowered.target = target;
   lowered.module = ModuleOp::create(module.getLoc());
   bool ok = true;
   for (auto kernel : module.getOps<qkernel::KernelOp>()) {
     KernelSignature signature;
-    ok &= succeeded(KernelLowering(kernel, *lowered.module).run(signature));
+    ok &= succeeded(
+        KernelLowering(kernel, *lowered.module, lowered.target).run(signature));
     lowered.kernels.push_back(std::move(signature));
   }
   if (!ok || failed(convertToLlvm(*lowered.module)))

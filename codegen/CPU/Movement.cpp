@@ -12,6 +12,8 @@
 
 #include "Kernel.h"
 
+#include "nibble/dialects/QModel/QModel.h"
+
 using namespace mlir;
 
 namespace nibble::cpu {
@@ -45,6 +47,16 @@ Value tile(Kernel &kernel, Operation *op, unsigned, Index index) {
     operandIndex.push_back(kernel.code.remainder(
         position, kernel.size(operand, i), /*isUnsigned=*/true));
   return kernel.element(operand, operandIndex);
+}
+
+Value selectRows(Kernel &kernel, Operation *op, unsigned, Index index) {
+  Code &code = kernel.code;
+  auto select = cast<qmodel::SelectRowsOp>(op);
+  Value row = kernel.element(select.getRows(), {index[0]});
+  Value last = code.sub(kernel.size(select.getX(), 1), code.index(1));
+  Values from(index.begin(), index.end());
+  from[1] = code.maximum(code.minimum(row, last), code.index(0));
+  return kernel.element(select.getX(), from);
 }
 
 /// Slice's integers: an operand since opset 10, an attribute before.
@@ -302,6 +314,14 @@ Value range(Kernel &kernel, Operation *op, unsigned, Index index) {
   return code.add(start, code.mul(i, delta));
 }
 
+Value positions(Kernel &kernel, Operation *op, unsigned, Index index) {
+  Code &code = kernel.code;
+  auto node = cast<qmodel::PositionsOp>(op);
+  Value first = kernel.element(node.getPast(), {index[0]});
+  return code.minimum(code.add(first, index[1]),
+                      code.index(int64_t(node.getLimit()) - 1));
+}
+
 Value shapeOf(Kernel &kernel, Operation *op, unsigned, Index index) {
   auto node = cast<onnx::NodeOp>(op);
   Value operand = node.getInputs()[0];
@@ -337,6 +357,8 @@ void addMovementLowerings(LoweringTable &table) {
   table["onnx.ConstantOfShape"].element = constantOfShape;
   table["onnx.Range"].element = range;
   table["onnx.Shape"].element = shapeOf;
+  table["qmodel.select_rows"].element = selectRows;
+  table["qmodel.positions"].element = positions;
 }
 
 } // namespace nibble::cpu

@@ -11,29 +11,99 @@
 
 namespace nibble::cpu {
 
-static constexpr int64_t tileRows = 4;
-
 DimExpr rowsOfX(Kernel &kernel, Value x) {
   const Shape &shape = kernel.shape(x);
   return Kernel::product(shape, 0, shape.size() - 1);
 }
 
-DimExpr rowTiles(const DimExpr &rows) {
-  return (rows + DimExpr(tileRows - 1)).floorDiv(DimExpr(tileRows));
+DimExpr rowTiles(const DimExpr &rows, int64_t size) {
+  return (rows + DimExpr(size - 1)).floorDiv(DimExpr(size));
 }
 
-void forRowTile(Kernel &kernel, const DimExpr &rows, Value tile,
-                llvm::function_ref<void(int64_t rows, Value firstRow)> emit) {
+/// Rows [first, end) in tiles of `most`, where `end` may be inside of the last.
+static void forRowRange(Code &code, Value first, Value end, int64_t most,
+                        llvm::function_ref<void(Index rows)> emit) {
+  auto tileAt = [&](Value row) {
+    Value last = code.sub(end, code.index(1));
+    Values rows = {row};
+    for (int64_t i = 1; i < most; ++i)
+      rows.push_back(code.minimum(code.add(row, code.index(i)), last));
+    emit(rows);
+  };
+  if (most == 1)
+    return code.loop(first, end, 1, tileAt);
+  // A tile that is at most half full is left to smaller ones.
+  Value half = code.index(most / 2);
+  Value rest = code.remainder(code.sub(end, first), code.index(most),
+                              /*isUnsigned=*/true);
+  Value isSmall = code.compare(Compare::le, rest, half);
+  Value smaller =
+      code.select(isSmall, code.sub(end, rest), end); // where they begin
+  code.loop(first, smaller, most, tileAt);
+  forRowRange(code, smaller, end, most / 2, emit);
+}
+
+void forRowTiles(Kernel &kernel, const DimExpr &rows, Value tile, int64_t size,
+                 int64_t most, llvm::function_ref<void(Index rows)> emit) {
   Code &code = kernel.code;
-  Value firstRow = code.mul(tile, code.index(tileRows));
-  Value lastRow = kernel.evaluate(rows);
-  Value isWhole = code.compare(Compare::ge, code.sub(lastRow, firstRow),
-                               code.index(tileRows));
-  code.branch(
-      isWhole, [&] { emit(tileRows, firstRow); },
-      [&] {
-        code.loop(firstRow, lastRow, 1, [&](Value row) { emit(1, row); });
-      });
+  if (rows.asConstant() == 1)
+    return emit(code.index(0));
+  Value first = code.mul(tile, code.index(size));
+  Value end =
+      code.minimum(code.add(first, code.index(size)), kernel.evaluate(rows));
+  forRowRange(code, first, end, std::min(size, most), emit);
+}
+
+TaskTile tileOfTask(Kernel &kernel, const DimExpr &rows, int64_t size,
+                    const RowInterleavedLayout &layout, int64_t blocks,
+                    Value task) {
+  Code &code = kernel.code;
+  constexpr int64_t lanes = RowInterleavedLayout::rows;
+  Value tiles = kernel.evaluate(rowTiles(rows, size));
+  Value run = code.divide(task, tiles, /*isUnsigned=*/true);
+  Value tile = code.remainder(task, tiles, /*isUnsigned=*/true);
+  TaskTile result;
+  result.rows = rows.asConstant() == 1 ? 1 : size;
+  result.columns = blocks * lanes;
+  result.firstRow = code.mul(tile, code.index(size));
+  result.endRow = code.minimum(code.add(result.firstRow, code.index(size)),
+                               kernel.evaluate(rows));
+  result.firstColumn = code.mul(run, code.index(result.columns));
+  result.endColumn = code.add(result.firstColumn, code.index(result.columns));
+  if (layout.out % result.columns)
+    result.endColumn = code.minimum(result.endColumn, code.index(layout.out));
+  return result;
+}
+
+int64_t blocksPerTask(const RowInterleavedLayout &layout) {
+  return std::clamp<int64_t>(layout.rowBlocks() / 64, 4, 16) / 4 * 4;
+}
+
+std::pair<Value, Value>
+blocksOfTask(Code &code, const RowInterleavedLayout &layout, Value run) {
+  Value perTask = code.index(blocksPerTask(layout));
+  Value from = code.mul(run, perTask);
+  return {from, code.minimum(code.add(from, perTask),
+                             code.index(layout.rowBlocks()))};
+}
+
+Values blocksFrom(Code &code, Value first, Value last, int64_t count) {
+  Values blocks = {first};
+  for (int64_t i = 1; i < count; ++i)
+    blocks.push_back(code.minimum(code.add(first, code.index(i)), last));
+  return blocks;
+}
+
+Value sideBySide(Code &code, Index blocks,
+                 llvm::function_ref<Value(Value block)> load) {
+  Values parts = llvm::map_to_vector(blocks, load);
+  while (parts.size() > 1) {
+    Values pairs;
+    for (size_t i = 0; i < parts.size(); i += 2)
+      pairs.push_back(code.concatenate(parts[i], parts[i + 1]));
+    parts = pairs;
+  }
+  return parts[0];
 }
 
 /// Where what is stored per block, group and output begins.
@@ -67,7 +137,7 @@ Value zeroPointsOf(Kernel &kernel, const RowInterleavedLayout &layout,
 }
 
 void storeBlock(Kernel &kernel, const RowInterleavedLayout &layout, Value bias,
-                Value result, Value firstRow, Value block,
+                Value result, Index rows, Value block,
                 llvm::ArrayRef<Value> sums) {
   Code &code = kernel.code;
   constexpr int64_t lanes = RowInterleavedLayout::rows;
@@ -76,14 +146,11 @@ void storeBlock(Kernel &kernel, const RowInterleavedLayout &layout, Value bias,
     Value biases = bias ? code.load(code.vector(code.f32(), count),
                                     kernel.pointer(bias), firstOutput)
                         : Value();
-    for (auto [row, sum] : llvm::enumerate(sums)) {
+    for (auto [row, sum] : llvm::zip_equal(rows, sums)) {
       Value stored = code.slice(sum, 0, count);
       if (biases)
         stored = code.add(stored, biases);
-      Value position = code.add(
-          code.mul(code.add(firstRow, code.index(row)), code.index(layout.out)),
-          firstOutput);
-      code.store(stored, kernel.output(result), position);
+      code.store(stored, kernel.outputRow(result, row), firstOutput);
     }
   };
   int64_t rest = layout.out % lanes;
@@ -93,6 +160,18 @@ void storeBlock(Kernel &kernel, const RowInterleavedLayout &layout, Value bias,
       code.compare(Compare::eq, block, code.index(layout.rowBlocks() - 1));
   code.branch(
       isLast, [&] { storeOutputs(rest); }, [&] { storeOutputs(lanes); });
+}
+
+void storeBlocks(Kernel &kernel, const RowInterleavedLayout &layout, Value bias,
+                 Value result, Index rows, Index blocks,
+                 llvm::ArrayRef<Value> sums) {
+  constexpr int64_t lanes = RowInterleavedLayout::rows;
+  for (auto [i, block] : llvm::enumerate(blocks)) {
+    Values ofBlock = llvm::map_to_vector(sums, [&](Value sum) {
+      return kernel.code.slice(sum, static_cast<int64_t>(i) * lanes, lanes);
+    });
+    storeBlock(kernel, layout, bias, result, rows, block, ofBlock);
+  }
 }
 
 } // namespace nibble::cpu

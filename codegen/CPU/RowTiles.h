@@ -21,13 +21,41 @@ namespace nibble::cpu {
 
 /// Rows of x, a tensor [..., inputs].
 DimExpr rowsOfX(Kernel &kernel, Value x);
-/// Tiles that cover them.
-DimExpr rowTiles(const DimExpr &rows);
+/// Tiles of `size` that cover them.
+DimExpr rowTiles(const DimExpr &rows, int64_t size);
 
-/// Emits the code for tile `tile` of `rows`: for all its rows together, or, at
-/// the end where some are missing, for one row at a time.
-void forRowTile(Kernel &kernel, const DimExpr &rows, Value tile,
-                llvm::function_ref<void(int64_t rows, Value firstRow)> emit);
+/// Emits the code for tile `tile` of `size` out of `rows`: `most` (a power of
+/// two) rows at a time, and at the end a power of two that holds what is left.
+/// Rows behind the end are the last row again: its results are the same and go
+/// to the same place.
+void forRowTiles(Kernel &kernel, const DimExpr &rows, Value tile, int64_t size,
+                 int64_t most, llvm::function_ref<void(Index rows)> emit);
+
+/// What task `task` writes, of a linear whose tasks take `size` of `rows` and
+/// `blocks` blocks of outputs; tasks with the same blocks follow each other.
+TaskTile tileOfTask(Kernel &kernel, const DimExpr &rows, int64_t size,
+                    const RowInterleavedLayout &layout, int64_t blocks,
+                    Value task);
+
+/// How far ahead weights are asked for. Processors do it themselves, but stop
+/// at each page.
+inline constexpr int64_t prefetchBytes = 2048;
+inline constexpr int64_t cacheLine = 64;
+
+/// Blocks of outputs per task: more of them share what is prepared of x, fewer
+/// leave work for more threads. A multiple of what vectors may hold.
+int64_t blocksPerTask(const RowInterleavedLayout &layout);
+/// The blocks [first, second) of the `run`-th tasks of all row tiles.
+std::pair<Value, Value>
+blocksOfTask(Code &code, const RowInterleavedLayout &layout, Value run);
+
+/// `count` blocks from `first` on. Behind `last` that is the last one again:
+/// its results are the same and go to the same place.
+Values blocksFrom(Code &code, Value first, Value last, int64_t count);
+/// The vectors that `load` gives for each block (an index or a pointer), as
+/// one.
+Value sideBySide(Code &code, Index blocks,
+                 llvm::function_ref<Value(Value block)> load);
 
 /// Scales of the eight outputs of a block in one group, from `scales` that are
 /// stored as `type`.
@@ -38,11 +66,15 @@ Value scalesOf(Kernel &kernel, const RowInterleavedLayout &layout, Type type,
 Value zeroPointsOf(Kernel &kernel, const RowInterleavedLayout &layout,
                    Value zeros, Value block, Value group);
 
-/// Stores the sums of one block of outputs, a vector per row from `firstRow`
-/// on, to `result` [..., out], with `bias` [out] (may be null) added.
+/// Stores the sums of one block of outputs, a vector for each of `rows`, to
+/// `result` [..., out], with `bias` [out] (may be null) added.
 void storeBlock(Kernel &kernel, const RowInterleavedLayout &layout, Value bias,
-                Value result, Value firstRow, Value block,
+                Value result, Index rows, Value block,
                 llvm::ArrayRef<Value> sums);
+/// The same for several blocks, whose sums are side by side.
+void storeBlocks(Kernel &kernel, const RowInterleavedLayout &layout, Value bias,
+                 Value result, Index rows, Index blocks,
+                 llvm::ArrayRef<Value> sums);
 
 } // namespace nibble::cpu
 

@@ -34,26 +34,22 @@ namespace nibble::cpu {
 static constexpr int64_t lanes = RowInterleavedLayout::rows;
 /// Positions in a word.
 static constexpr int64_t positionsPerWord = 16;
-static constexpr int64_t cacheLine = 64;
-/// How far ahead weights are asked for. Processors do it themselves, but stop
-/// at each page.
-static constexpr int64_t prefetchBytes = 2048;
 
-SparseTile::SparseTile(Kernel &kernel, qkernel::PackedLinearOp op, int64_t rows,
-                       Value firstRow, Value block)
+SparseTile::SparseTile(Kernel &kernel, qkernel::PackedLinearOp op,
+                       Index rowsOfX, Value block)
     : kernel(kernel), code(kernel.code), op(op),
-      layout(qkernel::rowInterleavedLayout(op.getLayout())), rows(rows),
+      layout(qkernel::rowInterleavedLayout(op.getLayout())), rowsOfX(rowsOfX),
+      rows(static_cast<int64_t>(rowsOfX.size())),
       // Eight chains of multiply-adds keep the units busy; with codes to unpack
       // in between, four do, and registers are few.
       sumsPerRow(rows == 1                  ? 8
                  : layout.element.isFloat() ? 2
                                             : 1),
-      firstRow(firstRow), block(block), floats(code.vector(code.f32(), lanes)),
+      block(block), floats(code.vector(code.f32(), lanes)),
       words(code.vector(code.i32(), lanes)) {
-  for (int64_t row = 0; row < rows; ++row)
-    x.push_back(code.address(
-        code.f32(), kernel.pointer(op.getX()),
-        code.mul(code.add(firstRow, code.index(row)), code.index(layout.in))));
+  for (Value row : rowsOfX)
+    x.push_back(code.address(code.f32(), kernel.pointer(op.getX()),
+                             code.mul(row, code.index(layout.in))));
 }
 
 void SparseTile::emit() {
@@ -73,7 +69,7 @@ void SparseTile::emit() {
   if (lastIsShort)
     totals = addGroup(totals, code.index(groups - 1),
                       layout.groupInputs(groups - 1));
-  storeBlock(kernel, layout, op.getBias(), op.getResult(), firstRow, block,
+  storeBlock(kernel, layout, op.getBias(), op.getResult(), rowsOfX, block,
              totals);
 }
 

@@ -19,11 +19,11 @@
 
 namespace nibble::cpu {
 
-/// The code for `rows` rows of x and one block of eight outputs.
+/// The code for some rows of x and one block of eight outputs.
 class SparseTile {
 public:
-  SparseTile(Kernel &kernel, qkernel::PackedLinearOp op, int64_t rows,
-             Value firstRow, Value block);
+  SparseTile(Kernel &kernel, qkernel::PackedLinearOp op, Index rowsOfX,
+             Value block);
   void emit();
 
 private:
@@ -41,8 +41,9 @@ private:
   Code &code;
   qkernel::PackedLinearOp op;
   RowInterleavedLayout layout;
+  Values rowsOfX;
   int64_t rows, sumsPerRow;
-  Value firstRow, block;
+  Value block;
   Type floats, words;
   Values x;          ///< pointers to the rows
   Values zeroPoints; ///< by sum, times the power of its codes; empty: all 0

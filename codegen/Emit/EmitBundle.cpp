@@ -32,9 +32,9 @@ namespace {
 /// Builds the index of a module. Expressions were verified with the IR.
 class IndexBuilder {
 public:
-  IndexBuilder(ModuleOp module, const LoweredKernels &kernels)
+  IndexBuilder(ModuleOp module, llvm::ArrayRef<KernelSignature> kernels)
       : module(module) {
-    for (const KernelSignature &kernel : kernels.kernels) {
+    for (const KernelSignature &kernel : kernels) {
       signatures[kernel.name] = {static_cast<uint32_t>(index.kernels.size()),
                                  &kernel};
       index.kernels.push_back({kernel.name, kernel.buffers,
@@ -50,10 +50,13 @@ public:
     }
     for (WeightOp weight : module.getOps<WeightOp>())
       addWeightEntry(weight);
+    for (StateOp state : module.getOps<StateOp>())
+      addState(state);
     for (ProgramOp program : module.getOps<ProgramOp>())
       if (failed(addEntry(program)))
         return failure();
     addLayers();
+    addDecoder();
     for (const EntryPoint &entry : index.entries)
       if (!index.generation)
         index.generation = findGeneration(entry);
@@ -84,6 +87,25 @@ private:
     entry.name = weight.getSymName().str();
     entry.bytes = *byteSize(*element, *elementCount(type.getShape()));
     index.weights.push_back(std::move(entry));
+  }
+
+  void addState(StateOp state) {
+    stateIndex[state.getSymName()] = index.states.size();
+    index.states.push_back({state.getSymName().str(),
+                            *fromMlirType(state.getElement()),
+                            expressions(state.getDims())});
+  }
+
+  void addDecoder() {
+    auto decoder = module->getAttrOfType<DictionaryAttr>(decoderAttrName);
+    if (!decoder)
+      return;
+    auto entry = [&](StringRef name) {
+      return cast<FlatSymbolRefAttr>(decoder.get(name)).getValue().str();
+    };
+    index.decoder =
+        DecoderInfo{entry("prefill"), entry("decode"),
+                    cast<IntegerAttr>(decoder.get("capacity")).getInt()};
   }
 
   LogicalResult addEntry(ProgramOp program) {
@@ -142,9 +164,12 @@ private:
       BufferRef ref;
       // Both enumerations list the same kinds in the same order.
       ref.kind = static_cast<BufferRef::Kind>(buffer.getKind());
-      ref.index = ref.kind == BufferRef::Kind::Weight
-                      ? weightIndex.lookup(buffer.getSymbol().getValue())
-                      : buffer.getIndex();
+      StringRef symbol =
+          buffer.getSymbol() ? buffer.getSymbol().getValue() : StringRef();
+      ref.index =
+          ref.kind == BufferRef::Kind::Weight  ? weightIndex.lookup(symbol)
+          : ref.kind == BufferRef::Kind::State ? stateIndex.lookup(symbol)
+                                               : buffer.getIndex();
       ref.offset = buffer.getOffset();
       ref.bytes = expression(buffer.getBytes());
       step.buffers.push_back(std::move(ref));
@@ -174,47 +199,33 @@ private:
   BundleIndex index;
   std::map<std::string, std::pair<uint32_t, const KernelSignature *>>
       signatures;
-  llvm::StringMap<uint32_t> weightIndex, dimIndex;
+  llvm::StringMap<uint32_t> weightIndex, stateIndex, dimIndex;
 };
 
 } // namespace
 
 LogicalResult nibble::emitBundle(ModuleOp module, const EmitOptions &options) {
-  FailureOr<LoweredKernels> kernels = lowerKernels(module);
-  if (failed(kernels))
+  FailureOr<CompiledKernels> compiled =
+      compileKernels(module, options.targets, options.helper);
+  if (failed(compiled))
     return failure();
-  IndexBuilder builder(module, *kernels);
+  IndexBuilder builder(module, compiled->kernels);
   FailureOr<BundleIndex> index = builder.build();
   if (failed(index))
     return failure();
 
   BundleContents contents;
   contents.index = std::move(*index);
-  for (const std::string &target : options.targets) {
-    FailureOr<CodeImage> image = compileImage(*kernels, target, options.helper);
-    if (failed(image))
-      return failure();
+  for (CodeImage &image : compiled->images) {
     CodeVariant variant;
-    variant.target = target;
-    for (const KernelEntry &kernel : contents.index.kernels) {
-      auto it = image->offsets.find(kernel.name);
-      if (it == image->offsets.end())
-        return module.emitError("the code for ")
-               << target << " lacks kernel " << kernel.name;
-      variant.kernelOffsets.push_back(it->second);
-    }
+    variant.target = image.target;
+    for (const KernelEntry &kernel : contents.index.kernels)
+      variant.kernelOffsets.push_back(image.offsets.at(kernel.name));
     contents.index.variants.push_back(std::move(variant));
-    contents.images.push_back(std::move(image->bytes));
+    contents.images.push_back(std::move(image.bytes));
   }
 
-  if (!options.tokenizer.empty()) {
-    auto file = MappedFile::open(options.tokenizer);
-    if (!file)
-      return module.emitError("cannot read the tokenizer: ")
-             << file.status().message();
-    contents.index.tokenizer.assign((*file)->bytes().begin(),
-                                    (*file)->bytes().end());
-  }
+  contents.index.tokenizer = options.tokenizer;
   std::shared_ptr<const MappedFile> runner;
   if (!options.runner.empty()) {
     auto file = MappedFile::open(options.runner);

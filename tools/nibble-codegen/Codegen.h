@@ -8,6 +8,8 @@
 #ifndef NIBBLE_TOOLS_NIBBLE_CODEGEN_CODEGEN_H
 #define NIBBLE_TOOLS_NIBBLE_CODEGEN_CODEGEN_H
 
+#include "nibble/Target/CpuTarget.h"
+
 #include "llvm/Support/Error.h"
 
 #include <map>
@@ -19,20 +21,9 @@ class Module;
 
 namespace nibble::codegen {
 
-/// An instruction-set level by the name that bundles use.
-struct Target {
-  const char *name;
-  const char *triple;
-  const char *cpu;
-  const char *features;
-};
-
-/// Null if there is none of that name.
-const Target *findTarget(llvm::StringRef name);
-
 /// Optimizes `module` and returns an object file, or assembly text.
-llvm::Expected<std::string> emitCode(llvm::Module &module, const Target &target,
-                                     bool assembly);
+llvm::Expected<std::string> emitCode(llvm::Module &module,
+                                     const CpuTarget &target, bool assembly);
 
 /// Code and constants, position-independent, and where functions start.
 struct Image {

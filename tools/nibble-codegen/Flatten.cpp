@@ -79,11 +79,35 @@ llvm::Error checkSymbols(const ElfObject &object) {
   return llvm::Error::success();
 }
 
-/// Only differences between places in the image can be filled in now.
+/// Only differences between places in the image can be filled in now. Of the
+/// pairs of AArch64 one instruction has the distance in pages of 4 KiB, the
+/// other the place within its page: both stay true wherever pages begin.
 bool isRelative(uint16_t machine, uint64_t type) {
-  if (machine != llvm::ELF::EM_X86_64)
+  using namespace llvm::ELF;
+  if (machine == EM_X86_64)
+    return type == R_X86_64_PC32 || type == R_X86_64_PLT32;
+  if (machine != EM_AARCH64)
     return false;
-  return type == llvm::ELF::R_X86_64_PC32 || type == llvm::ELF::R_X86_64_PLT32;
+  switch (type) {
+  case R_AARCH64_PREL32:
+  case R_AARCH64_PREL64:
+  case R_AARCH64_LD_PREL_LO19:
+  case R_AARCH64_ADR_PREL_LO21:
+  case R_AARCH64_ADR_PREL_PG_HI21:
+  case R_AARCH64_ADD_ABS_LO12_NC:
+  case R_AARCH64_LDST8_ABS_LO12_NC:
+  case R_AARCH64_LDST16_ABS_LO12_NC:
+  case R_AARCH64_LDST32_ABS_LO12_NC:
+  case R_AARCH64_LDST64_ABS_LO12_NC:
+  case R_AARCH64_LDST128_ABS_LO12_NC:
+  case R_AARCH64_TSTBR14:
+  case R_AARCH64_CONDBR19:
+  case R_AARCH64_JUMP26:
+  case R_AARCH64_CALL26:
+    return true;
+  default:
+    return false;
+  }
 }
 
 llvm::Error checkRelocations(const ElfObject &object) {

@@ -27,19 +27,8 @@
 
 namespace nibble::codegen {
 
-const Target *findTarget(llvm::StringRef name) {
-  static constexpr Target targets[] = {
-      {"x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3",
-       "+avx2,+fma,+f16c"},
-  };
-  for (const Target &target : targets)
-    if (name == target.name)
-      return &target;
-  return nullptr;
-}
-
 static llvm::Expected<std::unique_ptr<llvm::TargetMachine>>
-createMachine(const Target &target) {
+createMachine(const CpuTarget &target) {
   llvm::InitializeAllTargets();
   llvm::InitializeAllTargetMCs();
   llvm::InitializeAllAsmPrinters();
@@ -48,15 +37,15 @@ createMachine(const Target &target) {
   const llvm::Target *backEnd =
       llvm::TargetRegistry::lookupTarget(triple, error);
   if (!backEnd)
-    return llvm::createStringError("no back end for %s: %s", target.triple,
-                                   error.c_str());
+    return llvm::createStringError("no back end for %s: %s",
+                                   target.triple.c_str(), error.c_str());
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
   std::unique_ptr<llvm::TargetMachine> machine(backEnd->createTargetMachine(
       triple, target.cpu, target.features, options, llvm::Reloc::PIC_,
       llvm::CodeModel::Small, llvm::CodeGenOptLevel::Aggressive));
   if (!machine)
-    return llvm::createStringError("no machine for %s", target.name);
+    return llvm::createStringError("no machine for %s", target.name.c_str());
   return machine;
 }
 
@@ -81,8 +70,8 @@ static void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
       .run(module, modules);
 }
 
-llvm::Expected<std::string> emitCode(llvm::Module &module, const Target &target,
-                                     bool assembly) {
+llvm::Expected<std::string> emitCode(llvm::Module &module,
+                                     const CpuTarget &target, bool assembly) {
   std::string problems;
   llvm::raw_string_ostream problemStream(problems);
   if (llvm::verifyModule(module, &problemStream))
@@ -99,6 +88,10 @@ llvm::Expected<std::string> emitCode(llvm::Module &module, const Target &target,
     function.addFnAttr("target-cpu", target.cpu);
     function.addFnAttr("target-features", target.features);
     function.addFnAttr("no-builtins");
+    // LLVM's own choice for AVX-512 is half of a register.
+    if (target.isX86())
+      function.addFnAttr("prefer-vector-width",
+                         std::to_string(8 * target.vectorBytes));
   }
   optimize(module, **machine);
 

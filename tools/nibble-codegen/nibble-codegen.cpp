@@ -30,7 +30,7 @@ using namespace nibble::codegen;
 
 namespace {
 
-enum class Emit { image, assembly };
+enum class Emit { image, assembly, object };
 
 llvm::cl::OptionCategory category("nibble-codegen options");
 llvm::cl::opt<std::string> input(llvm::cl::Positional, llvm::cl::Required,
@@ -50,7 +50,8 @@ llvm::cl::opt<std::string> targetName("target", llvm::cl::init("x86-64-v3"),
 llvm::cl::opt<Emit>
     emit("emit", llvm::cl::init(Emit::image), llvm::cl::desc("What to write"),
          llvm::cl::values(clEnumValN(Emit::image, "image", "machine code"),
-                          clEnumValN(Emit::assembly, "asm", "assembly text")),
+                          clEnumValN(Emit::assembly, "asm", "assembly text"),
+                          clEnumValN(Emit::object, "obj", "object file")),
          llvm::cl::cat(category));
 
 llvm::Error writeFile(llvm::StringRef path, llvm::StringRef contents) {
@@ -71,9 +72,11 @@ llvm::Error writeFile(llvm::StringRef path, llvm::StringRef contents) {
 llvm::Error run() {
   // lld parses options of its own and resets all of these.
   std::string imagePath = output, symbolsPath = symbols;
-  const Target *target = findTarget(targetName);
+  const nibble::CpuTarget *target = nibble::findCpuTarget(targetName);
   if (!target)
-    return llvm::createStringError("unknown target '%s'", targetName.c_str());
+    return llvm::createStringError("expects a target of %s; got '%s'",
+                                   nibble::cpuTargetNames().c_str(),
+                                   targetName.c_str());
   auto buffer = llvm::MemoryBuffer::getFile(input);
   if (!buffer)
     return llvm::createStringError("cannot read '%s': %s", input.c_str(),
@@ -85,7 +88,7 @@ llvm::Error run() {
   auto code = emitCode(**module, *target, emit == Emit::assembly);
   if (!code)
     return code.takeError();
-  if (emit == Emit::assembly)
+  if (emit != Emit::image)
     return writeFile(imagePath, *code);
   auto image = flatten(*code);
   if (!image)

@@ -39,15 +39,24 @@ void nibble::declareOptions(CLI::App &app, Options &options) {
                  "look for what the data would give in this file or folder "
                  "first, and add what is missing (see quant-calibrate)");
   app.add_option("--target", options.targets,
-                 "instruction sets, separated by commas")
-      ->delimiter(',')
-      ->capture_default_str();
+                 "instruction sets to make code for, separated by commas; "
+                 "native: what this machine runs best (default: all of x86)")
+      ->delimiter(',');
   app.add_option("--group-size", options.recipe.groupSize,
                  "inputs per scale; 0: one scale per output channel")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--scales", options.recipe.scales,
                  "type of the scales of weights: f32, f16 or bf16")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+      ->capture_default_str();
+  app.add_option("--fuse", options.recipe.fuse,
+                 "what runs as one step: all, none, or any of blocks, rows, "
+                 "elements and siblings, separated by commas; results do not "
+                 "depend on it")
+      ->capture_default_str();
+  app.add_option("--cache-type", options.recipe.cacheType,
+                 "elements of the cache of a decoder: float32 or float16")
+      ->check(CLI::IsMember({"float32", "float16"}))
       ->capture_default_str();
   app.add_option(
       "--include", options.recipe.include,
@@ -61,18 +70,19 @@ void nibble::declareOptions(CLI::App &app, Options &options) {
                  "quantize embeddings too, in this many bits")
       ->check(CLI::Range(2, 8));
   app.add_option("--tokenizer", options.tokenizer,
-                 "SentencePiece model to put into the bundle (default: "
-                 "tokenizer.model beside the model, if it is there; none: "
-                 "without)");
+                 "SentencePiece model or tokenizer.json to put into the bundle "
+                 "(default: tokenizer.model or tokenizer.json beside the "
+                 "model, if one is there; none: without)");
   app.add_option("--emit", options.emit,
-                 "what to write: bundle (default), exe, mlir, llvm or asm")
+                 "what to write: bundle (default), exe, mlir, llvm, asm or obj")
       ->type_name("KIND")
       ->transform(CLI::CheckedTransformer(
                       std::map<std::string, Emit>{{"bundle", Emit::Bundle},
                                                   {"exe", Emit::Exe},
                                                   {"mlir", Emit::Mlir},
                                                   {"llvm", Emit::Llvm},
-                                                  {"asm", Emit::Asm}})
+                                                  {"asm", Emit::Asm},
+                                                  {"obj", Emit::Object}})
                       .description(""));
   app.add_option("--report", options.report,
                  "JSON file: every layer, its scheme and bits");
@@ -93,7 +103,8 @@ void nibble::declareOptions(CLI::App &app, Options &options) {
                "keep finished layers in this folder, and take those that are "
                "there; it is removed when the result is written");
   app.add_flag("--dry-run", options.dryRun,
-               "print what memory, disk and time the work will take, and stop");
+               "print what memory, disk and time the work will take, and stop")
+      ->excludes(probes);
   app.add_flag("--stats", options.stats,
                "print the peak of the memory that was used");
   app.add_flag("--print-pipeline", options.printPipeline,

@@ -17,12 +17,13 @@ class App;
 
 namespace nibble {
 
-enum class Emit { Bundle, Exe, Mlir, Llvm, Asm };
+enum class Emit { Bundle, Exe, Mlir, Llvm, Asm, Object };
 
 /// What the command line says.
 struct Options {
   std::string input, output, tokenizer, report;
-  std::vector<std::string> dims, targets{"x86-64-v3"};
+  std::vector<std::string> dims;
+  std::vector<std::string> targets; ///< empty: the usual ones
   Recipe recipe;
   VerifyOptions verify;
   Emit emit = Emit::Bundle;

@@ -11,12 +11,14 @@
 //===----------------------------------------------------------------------===//
 
 #include "Options.h"
+#include "Targets.h"
 
 #include "nibble/Base/OutputFile.h"
 #include "nibble/Base/ProcessMemory.h"
 #include "nibble/Compiler/Estimate.h"
 #include "nibble/Compiler/Register.h"
 #include "nibble/Compiler/Session.h"
+#include "nibble/Import/ImportTokenizer.h"
 #include "nibble/Support/FailureHandlers.h"
 #include "nibble/Support/Threads.h"
 #include "nibble/Support/WeightStore.h"
@@ -95,7 +97,8 @@ std::string reportJson(const Options &options, const std::string &pipeline,
   return report.dump(2) + "\n";
 }
 
-int writeResult(ModuleOp module, const Options &options, const char *argv0) {
+int writeResult(ModuleOp module, const Options &options,
+                std::vector<std::byte> tokenizer, const char *argv0) {
   if (options.emit == Emit::Mlir) {
     std::string text;
     llvm::raw_string_ostream stream(text);
@@ -105,57 +108,61 @@ int writeResult(ModuleOp module, const Options &options, const char *argv0) {
     return status.isOk() ? 0 : fail(status);
   }
   std::string helper = sibling(argv0, "nibble-codegen");
-  if (options.emit == Emit::Llvm || options.emit == Emit::Asm) {
-    FailureOr<LoweredKernels> kernels = lowerKernels(module);
+  if (isCodeFile(options.emit)) {
+    FailureOr<LoweredKernels> kernels =
+        lowerKernels(module, *findCpuTarget(options.targets.front()));
     if (failed(kernels))
       return 1;
-    std::string text;
-    if (options.emit == Emit::Llvm) {
-      FailureOr<std::string> printed = printLlvm(*kernels);
-      if (failed(printed))
-        return 1;
-      text = *printed;
-    } else {
-      FailureOr<CodeImage> image = compileImage(
-          *kernels, options.targets.front(), helper, /*emitAssembly=*/true);
-      if (failed(image))
-        return 1;
-      text.assign(reinterpret_cast<const char *>(image->bytes.data()),
-                  image->bytes.size());
-    }
-    Status status = writeText(options.output, text);
+    FailureOr<std::string> text =
+        options.emit == Emit::Llvm
+            ? printLlvm(*kernels)
+            : makeCodeFile(*kernels, helper,
+                           options.emit == Emit::Asm ? CodeFile::Assembly
+                                                     : CodeFile::Object);
+    if (failed(text))
+      return 1;
+    Status status = writeText(options.output, *text);
     return status.isOk() ? 0 : fail(status);
   }
   EmitOptions emit;
   emit.output = options.output;
   emit.targets = options.targets;
   emit.helper = helper;
-  emit.tokenizer = options.tokenizer;
+  emit.tokenizer = std::move(tokenizer);
   if (options.emit == Emit::Exe)
-    emit.runner = sibling(argv0, "nibble-runner");
+    emit.runner = sibling(argv0, runnerName(options));
   return succeeded(emitBundle(module, emit)) ? 0 : 1;
 }
 
-/// Settles which tokenizer is bundled, and that it is one: before long work.
-Status chooseTokenizer(Options &options) {
-  if (options.tokenizer == "none") {
+/// Settles which tokenizer is bundled, and reads it: before long work.
+nibble::Expected<std::vector<std::byte>> readTokenizer(Options &options) {
+  std::vector<std::byte> bytes;
+  if (options.tokenizer.empty())
+    for (const char *name : {"tokenizer.model", "tokenizer.json"}) {
+      SmallString<256> beside(options.input);
+      llvm::sys::path::remove_filename(beside);
+      llvm::sys::path::append(beside, name);
+      if (options.tokenizer.empty() && llvm::sys::fs::exists(beside))
+        options.tokenizer = beside.str().str();
+    }
+  if (options.tokenizer == "none")
     options.tokenizer.clear();
-    return Status::success();
-  }
-  if (options.tokenizer.empty()) {
-    SmallString<256> beside(options.input);
-    llvm::sys::path::remove_filename(beside);
-    llvm::sys::path::append(beside, "tokenizer.model");
-    if (!llvm::sys::fs::exists(beside))
-      return Status::success();
-    options.tokenizer = beside.str().str();
+  if (options.tokenizer.empty())
+    return bytes;
+  if (StringRef(options.tokenizer).ends_with(".json")) {
+    nibble::Expected<BytePairModel> model = importTokenizer(options.tokenizer);
+    if (!model)
+      return model.status().withContext(
+          "cannot use the tokenizer (--tokenizer=none compiles without)");
+    return model->encode();
   }
   auto file = MappedFile::open(options.tokenizer);
   if (!file)
     return file.status().withContext("cannot read the tokenizer");
-  return Tokenizer::fromSentencePiece((*file)->bytes())
-      .status()
-      .withContext(options.tokenizer);
+  bytes.assign((*file)->bytes().begin(), (*file)->bytes().end());
+  if (Status status = Tokenizer::fromBytes(bytes).status(); !status.isOk())
+    return status.withContext(options.tokenizer);
+  return bytes;
 }
 
 /// The folder of finished layers, for passes to use; null without --resume.
@@ -183,7 +190,7 @@ LogicalResult announce(CompilerSession &session, ModuleOp module,
   pipeline = split->after;
   WorkOptions work;
   work.keepsLayers = !options.resume.empty();
-  work.makesCode = options.emit != Emit::Mlir;
+  work.targets = options.emit == Emit::Mlir ? 0 : options.targets.size();
   work.peakSoFar = memory.peak().anonymous;
   FailureOr<WorkEstimate> estimate = estimateWork(module, *split, work);
   if (failed(estimate))
@@ -203,11 +210,14 @@ int compile(Options options, PeakMemory &memory, const char *argv0) {
     llvm::outs() << *pipeline << "\n";
     return 0;
   }
-  for (const std::string &target : options.targets)
-    if (!llvm::is_contained(cpuTargets(), target))
-      return fail("expects a target of " + llvm::join(cpuTargets(), ", ") +
-                      "; got '" + target + "'",
-                  2);
+  if (Status status = chooseTargets(options); !status.isOk())
+    return fail(status, 2);
+  if (options.emit == Emit::Exe)
+    if (std::string runner = sibling(argv0, runnerName(options));
+        !llvm::sys::fs::exists(runner))
+      return fail("expects '" + runner +
+                  "' for an executable with this code; build it, or write a "
+                  "bundle");
   if (Status status = checkUsage(options.verify); !status.isOk())
     return fail(status, 2);
   ImportOptions import;
@@ -215,8 +225,9 @@ int compile(Options options, PeakMemory &memory, const char *argv0) {
     if (Status status = parseBound(dim, import.bounds); !status.isOk())
       return fail(status, 2);
 
-  if (Status status = chooseTokenizer(options); !status.isOk())
-    return fail(status);
+  nibble::Expected<std::vector<std::byte>> tokenizer = readTokenizer(options);
+  if (!tokenizer)
+    return fail(tokenizer.status());
   CompilerSession session;
   setThreads(session.context(), options.threads);
   OwningOpRef<ModuleOp> module = session.load(options.input, import);
@@ -251,7 +262,7 @@ int compile(Options options, PeakMemory &memory, const char *argv0) {
     return verifies ? fail("could not compile '" + options.input + "'") : 1;
   if (options.emit == Emit::Mlir && options.output != "-")
     session.relocateWeights(*module, options.output);
-  if (int code = writeResult(*module, options, argv0))
+  if (int code = writeResult(*module, options, tokenizer.take(), argv0))
     return code;
   if (!options.report.empty())
     if (Status status =

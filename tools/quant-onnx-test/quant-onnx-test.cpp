@@ -15,7 +15,7 @@
 #include "NodeTest.h"
 
 #include "nibble/Compiler/Register.h"
-#include "nibble/codegen/CPU/Kernels.h"
+#include "nibble/Target/CpuTarget.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallString.h"
@@ -233,9 +233,9 @@ void printJson(const std::vector<Result> &results) {
 }
 
 int run(Options options, const char *argv0) {
-  if (!llvm::is_contained(cpuTargets(), options.bundle.target))
-    return fail("expects a target of " + llvm::join(cpuTargets(), ", ") +
-                    "; got '" + options.bundle.target + "'",
+  if (!findCpuTarget(options.bundle.target))
+    return fail("expects a target of " + cpuTargetNames() + "; got '" +
+                    options.bundle.target + "'",
                 2);
   std::string problem;
   if (!llvm::Regex(options.filter).isValid(problem))

@@ -5,7 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Every CPU kernel is one function of this type (System V AMD64 convention).
+// Every CPU kernel is one function of this type (System V AMD64 convention, or
+// AAPCS64 on AArch64).
 //
 //   buffers  one pointer per tensor: operands first, then results, in the order
 //            of the kernel's signature; dense row-major; never null. The bytes

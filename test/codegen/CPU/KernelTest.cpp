@@ -8,6 +8,8 @@
 //   nibble-kernel-test kernels.mlir in.npz out.npz nibble-codegen
 //   nibble-kernel-test kernels.mlir llvm|asm [nibble-codegen]
 //
+// NIBBLE_TARGET names another target than x86-64-v3; `portable` is x86-64-v3
+// with dot products as plain arithmetic, as on processors that have none.
 // `in.npz` holds, for each kernel K, its arguments "K.0", "K.1", ... and its
 // scalars "K.scalars" (int64); `out.npz` receives the results "K.0", ... Tasks
 // run in pieces of uneven size, in no particular order. Every buffer ends at a
@@ -209,27 +211,33 @@ void KernelRun::run(CpuKernel kernel, NamedTensors &outputs) {
   }
 }
 
+CpuTarget chosenTarget() {
+  const char *variable = std::getenv("NIBBLE_TARGET");
+  std::string name = variable ? variable : "x86-64-v3";
+  bool isPortable = name == "portable";
+  const CpuTarget *target = findCpuTarget(isPortable ? "x86-64-v3" : name);
+  if (!target)
+    die("expects a target of " + cpuTargetNames() + ", or portable; got '" +
+        name + "'");
+  CpuTarget result = *target;
+  if (isPortable)
+    result.dot = DotProductKind::Portable;
+  return result;
+}
+
 int print(const LoweredKernels &lowered, llvm::StringRef what,
           llvm::StringRef helper) {
-  if (what == "llvm") {
-    FailureOr<std::string> text = printLlvm(lowered);
-    if (failed(text))
-      return 1;
-    llvm::outs() << *text;
-    return 0;
-  }
-  FailureOr<CodeImage> image =
-      compileImage(lowered, cpuTargets().front(), helper, true);
-  if (failed(image))
+  FailureOr<std::string> text =
+      what == "llvm" ? printLlvm(lowered)
+                     : makeCodeFile(lowered, helper, CodeFile::Assembly);
+  if (failed(text))
     return 1;
-  llvm::outs() << llvm::StringRef(
-      reinterpret_cast<const char *>(image->bytes.data()), image->bytes.size());
+  llvm::outs() << *text;
   return 0;
 }
 
 int runAll(ModuleOp module, const LoweredKernels &lowered, char **argv) {
-  FailureOr<CodeImage> image =
-      compileImage(lowered, cpuTargets().front(), argv[4]);
+  FailureOr<CodeImage> image = compileImage(lowered, argv[4]);
   if (failed(image))
     return 1;
   LoadedImage loaded(*image);
@@ -264,7 +272,7 @@ int main(int argc, char **argv) {
   OwningOpRef<ModuleOp> module = parseSourceFile<ModuleOp>(argv[1], &context);
   if (!module)
     return 1;
-  FailureOr<LoweredKernels> lowered = lowerKernels(*module);
+  FailureOr<LoweredKernels> lowered = lowerKernels(*module, chosenTarget());
   if (failed(lowered))
     return 1;
   llvm::StringRef what = argv[2];

@@ -33,6 +33,7 @@ class Suite:
     def __init__(self, seed=7):
         self.random = np.random.default_rng(seed)
         self.text, self.arrays, self.expected = [], {}, []
+        self.same = []
 
     def normal(self, *shape):
         return self.random.standard_normal(shape).astype(np.float32)
@@ -76,6 +77,11 @@ class Suite:
             f"[{', '.join(arg_dims)}] {{\n^bb0({', '.join(parameters)}):\n"
             f"  {body}\n  qkernel.yield {yielded} : {', '.join(results)}\n}}")
         self.expected.append((name, expected, tolerance))
+        return name
+
+    def same_bits(self, name, whole, rows):
+        """The result of a kernel must be these rows of another one's."""
+        self.same.append((name, whole, rows))
 
     def node(self, op, arguments, expected, attributes="", version=21, **more):
         """One ONNX node on all arguments."""
@@ -105,6 +111,11 @@ class Suite:
                 for i, want in enumerate(expected):
                     failures += not self.agrees(
                         f"{name}.{i}", outputs[f"{name}.{i}"], want, tolerance)
+            for name, whole, rows in self.same:
+                want = outputs[f"{whole}.0"][rows]
+                if not np.array_equal(outputs[f"{name}.0"], want):
+                    print(f"{name}: other bits than these rows of {whole}")
+                    failures += 1
         print(f"{len(self.expected) - failures} of {len(self.expected)} kernels "
               "agree with NumPy")
         return 1 if failures else 0
@@ -365,10 +376,59 @@ def append_case(suite, lengths, seq, capacity, total, kind=np.int64):
               scalars={"c": capacity, "s": seq, "t": total})
 
 
+def append_in_place_case(suite, lengths, seq, capacity, kind=np.float32):
+    """Only new rows are written: the tool fills results with bytes of 0xa5."""
+    batch, heads, d = len(lengths), 2, 5
+    past = suite.normal(batch, heads, capacity, d).astype(kind)
+    new = suite.normal(batch, heads, seq, d)
+    y = np.frombuffer(b"\xa5" * past.nbytes, kind).reshape(past.shape).copy()
+    for b, length in enumerate(lengths):
+        first = max(length - seq, 0)
+        added = max(min(seq, capacity - first), 0)
+        y[b, :, first:first + added] = new[b, :, :added]
+    suite.add("append_in_place", [past, new, np.array(lengths)],
+              f"%t = onnx.constant dense<{capacity}> : tensor<1xi64>\n  "
+              "%r0 = qmodel.append %a, %b lengths %c total %t in_place : "
+              "({0}, {1}, {2}, tensor<1xi64>) -> {r0}", y,
+              dims={1: ["2", "2", "s", "5"]}, scalars={"s": seq})
+
+
+def decoder_cases(suite):
+    past = np.array([3, 0, 9])
+    suite.add("positions", [past],
+              '%n = qmodel.dim_tensor ["s"] : tensor<1xi64>\n  '
+              "%r0 = qmodel.positions %a count %n limit 11 : "
+              "({0}, tensor<1xi64>) -> {r0}",
+              np.minimum(past[:, None] + np.arange(4), 10),
+              dims={0: ["b"], "r0": ["b", "s"]}, scalars={"b": 3, "s": 4})
+    x, rows = suite.normal(3, 4, 9), np.array([2, -1, 7])
+    suite.add("select_rows", [x, rows],
+              "%r0 = qmodel.select_rows %a, %b : ({0}, {1}) -> {r0}",
+              x[np.arange(3), [2, 0, 3]][:, None],
+              dims={0: ["b", "s", "9"], 1: ["b"], "r0": ["b", "1", "9"]},
+              scalars={"b": 3, "s": 4})
+    # A cache of float16 is widened as it is read.
+    q, lengths = suite.normal(2, 4, 3, 12), np.array([7, 4])
+    k, v = (suite.normal(2, 2, 9, d).astype(np.float16) for d in (12, 10))
+    suite.add("attention_half", [q, k, v, lengths],
+              "%r0 = qmodel.attention %a, %b, %c lengths %d causal scale "
+              "0.25 mask_value 0xFFF0000000000000 : "
+              "({0}, {1}, {2}, {3}) -> {r0}",
+              attention(q, k, v, 0.25, True, -np.inf, lengths=lengths),
+              dims={0: ["b", "4", "s", "12"], 1: ["b", "2", "9", "12"],
+                    2: ["b", "2", "9", "10"], 3: ["b"],
+                    "r0": ["b", "4", "s", "10"]},
+              scalars={"b": 2, "s": 3}, tolerance=4e-6)
+    for kind in (np.float32, np.float16):
+        append_in_place_case(suite, [6, 3], 2, 16, kind)
+    append_in_place_case(suite, [9, 17], 4, 16)
+
+
 def model_suite():
     """qmodel ops but linear."""
     suite = Suite()
     infinity = -np.inf
+    decoder_cases(suite)
     append_case(suite, [8, 4], 1, 7, 8)
     append_case(suite, [8, 4], 3, 5, 8, np.int32)
     append_case(suite, [5, 5], 5, 0, 5)

@@ -5,15 +5,17 @@
 #
 # ===--------------------------------------------------------------------=== #
 #
-#   kernels_quantized.py linear|codes nibble-kernel-test nibble-codegen
+#   kernels_quantized.py linear|rows|codes nibble-kernel-test nibble-codegen
 #
 # packed_integer_linear against NumPy's integers: where scales are powers of two
-# and small enough, no sum is rounded, and every bit must agree. quantize,
+# and small enough, no sum is rounded, and every bit must agree. The result of a
+# row must not depend on the rows beside it, where sums are rounded. quantize,
 # dynamic_quantize and dequantize against the equations of
 # Numerics/Activations.h in NumPy's float32.
 #
 # ===--------------------------------------------------------------------=== #
 
+import copy
 import sys
 
 import numpy as np
@@ -135,7 +137,7 @@ class LinearCase:
             text += " bias " + operands.add(bias)
             y = y + bias
         element = f"{'' if self.signed else 'u'}i{self.bits}"
-        self.suite.add(
+        self.name = self.suite.add(
             f"integer_linear{self.bits}", operands.arrays,
             f"%r0 = qkernel.packed_integer_linear {text} layout <element = "
             f"{element}, out = {self.out}, in = {self.inputs}, group = "
@@ -144,6 +146,17 @@ class LinearCase:
             dims=operands.dims | {"r0": ["m", str(self.out)]},
             scalars={"m": self.rows}, elements=operands.elements,
             tolerance=0 if self.exact else 2e-6)
+
+
+    def add_rows(self, first, count):
+        """The same layer for some of the rows, which must get the same bits."""
+        part, rows = copy.copy(self), slice(first, first + count)
+        part.rows, part.x = count, self.x[rows]
+        if self.x_scale == "row":
+            part.x_scales, part.x_zero = self.x_scales[rows], self.x_zero[rows]
+            part.x_blocks = (count, self.x_blocks[1])
+        part.add()
+        self.suite.same_bits(part.name, self.name, rows)
 
 
 def linear_suite():
@@ -183,10 +196,48 @@ def linear_suite():
         LinearCase(suite, 6, 600, 4500, bits, 100, exact=False, bias=True)
         LinearCase(suite, 1, 1100, 172, bits, 172, exact=False)
         LinearCase(suite, 4, 16, 4500, bits, 4500, 500, exact=False)
+        # Tiles of all sizes, whole and with rows missing; odd blocks of outputs.
+        for rows, out, group in ((2, 40, 32), (3, 24, 64), (6, 17, 128),
+                                 (7, 33, 32), (8, 48, 256), (11, 9, 32),
+                                 (16, 24, 32), (17, 40, 64)):
+            LinearCase(suite, rows, out, 256, bits, group,
+                       signed=turn % 3 != 0, zeros=turn % 2 == 0,
+                       **inputs_of[turn % 4])
+            turn += 1
     # Longer than what is summed at once, and than what int32 holds.
     for bits in (4, 8):
         LinearCase(suite, 5, 9, 70000, bits, 70000, exact=False, extreme=True,
                    unsigned_x=True, zeros=True, signed=False)
+    return suite
+
+
+def row_suite():
+    suite = Suite()
+    for bits in (2, 3, 4, 8):
+        for group, x_group, zeros, unsigned_x in (
+                (32, None, False, False), (32, 32, True, False),
+                (128, None, True, True), (300, 100, False, False),
+                (20, 5, True, False)):
+            case = LinearCase(suite, 17, 41, 300, bits, group, x_group,
+                              signed=not zeros, zeros=zeros,
+                              unsigned_x=unsigned_x, x_zeros=unsigned_x,
+                              exact=False)
+            for count in range(1, 10):
+                case.add_rows(17 - count, count)
+    return suite
+
+
+def targets_suite():
+    """What a target can get wrong: few cases, because every one is compiled for
+    several of them. All codes at their limits, then any."""
+    suite, turn = Suite(), 0
+    for bits in range(2, 9):
+        for extreme in (True, False):
+            LinearCase(suite, (5, 1)[turn % 2], 24, 172, bits, (172, 32)[turn % 2],
+                       signed=turn % 4 < 2, zeros=turn % 4 == 3,
+                       unsigned_x=turn % 3 == 0, x_zeros=turn % 3 == 1,
+                       extreme=extreme)
+            turn += 1
     return suite
 
 
@@ -368,7 +419,7 @@ def codes_suite():
 
 def main():
     group, tool, helper = sys.argv[1:4]
-    suites = {"linear": linear_suite, "codes": codes_suite}
+    suites = {"linear": linear_suite, "targets": targets_suite, "rows": row_suite, "codes": codes_suite}
     return suites[group]().run(tool, helper)
 
 

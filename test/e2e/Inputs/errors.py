@@ -189,7 +189,7 @@ lesser = {"env": {**os.environ, "NIBBLE_CPU_WITHOUT": "avx2,fma"}}
 for command in (["quant-run", "m.nbl", *inputs()],
                 ["quant-eval", "m.nbl", "--tokens", TOKENS]):
     expect(1, ["this processor cannot run the bundle's code (x86-64-v3: lacks avx2, "
-               "fma); compile it for this processor"], *command, **lesser)
+               "fma", "); compile it for this processor"], *command, **lesser)
 
 
 # Memory that ends, at whichever place: a message, or a run that needs no more.

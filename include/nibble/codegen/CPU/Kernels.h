@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-//   FailureOr<LoweredKernels> lowered = lowerKernels(module);
-//   FailureOr<CodeImage> image = compileImage(*lowered, "x86-64-v3", helper);
+//   FailureOr<CompiledKernels> compiled =
+//       compileKernels(module, {"x86-64-v3", "aarch64-i8mm"}, helper);
 //
 //===----------------------------------------------------------------------===//
 
@@ -14,6 +14,7 @@
 #define NIBBLE_CODEGEN_CPU_KERNELS_H
 
 #include "nibble/Base/DimExpr.h"
+#include "nibble/Target/CpuTarget.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -33,6 +34,7 @@ struct KernelSignature {
 /// All kernels of a module as one module of the LLVM dialect, one function per
 /// kernel with the signature of Target/KernelAbi.h.
 struct LoweredKernels {
+  CpuTarget target;
   mlir::OwningOpRef<mlir::ModuleOp> module;
   std::vector<KernelSignature> kernels; ///< in the order of the module
 };
@@ -45,9 +47,16 @@ struct CodeImage {
   std::map<std::string, uint64_t> offsets; ///< kernel name -> offset in bytes
 };
 
+/// The kernels of a module in several images.
+struct CompiledKernels {
+  std::vector<KernelSignature> kernels; ///< the same for all targets
+  std::vector<CodeImage> images;        ///< in the order of the targets
+};
+
 /// Lowers every `qkernel.kernel` of `module`. Collects errors for all kernels
 /// (an op without a CPU lowering is named with its location), then fails once.
-mlir::FailureOr<LoweredKernels> lowerKernels(mlir::ModuleOp module);
+mlir::FailureOr<LoweredKernels> lowerKernels(mlir::ModuleOp module,
+                                             const CpuTarget &target);
 
 /// Whether an op may stand in a kernel (for onnx.node: this operator type with
 /// these element types).
@@ -56,16 +65,22 @@ bool hasCpuLowering(mlir::Operation *op);
 /// The lowered module as LLVM IR text, before optimization, for --emit=llvm.
 mlir::FailureOr<std::string> printLlvm(const LoweredKernels &kernels);
 
-/// Makes machine code in the helper process `helper` (path of nibble-codegen): a
-/// crash there becomes an error here, with the bitcode kept as a reproducer.
-/// `emitAssembly`: `bytes` holds text, `offsets` is empty.
+/// Makes machine code in the helper process `helper` (path of nibble-codegen):
+/// a crash there becomes an error here, with the bitcode kept as a reproducer.
 mlir::FailureOr<CodeImage> compileImage(const LoweredKernels &kernels,
-                                        llvm::StringRef target,
-                                        llvm::StringRef helper,
-                                        bool emitAssembly = false);
+                                        llvm::StringRef helper);
 
-/// Targets that compileImage accepts.
-llvm::ArrayRef<llvm::StringRef> cpuTargets();
+/// The same code as people and their tools read it.
+enum class CodeFile { Assembly, Object };
+mlir::FailureOr<std::string> makeCodeFile(const LoweredKernels &kernels,
+                                          llvm::StringRef helper,
+                                          CodeFile kind);
+
+/// Lowers the kernels for each of `targets` (names of cpuTargets()) and
+/// compiles them, with one helper process per target side by side.
+mlir::FailureOr<CompiledKernels>
+compileKernels(mlir::ModuleOp module, llvm::ArrayRef<std::string> targets,
+               llvm::StringRef helper);
 
 } // namespace nibble
 

@@ -10,6 +10,7 @@
 
 #include "mlir/IR/BuiltinOps.h"
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,7 @@ struct EmitOptions {
   std::vector<std::string> targets; ///< see cpuTargets()
   std::string helper;               ///< path of nibble-codegen
   std::string runner;               ///< prebuilt runner; empty: a plain bundle
-  std::string tokenizer;            ///< SentencePiece model file; may be empty
+  std::vector<std::byte> tokenizer; ///< for Tokenizer::fromBytes; may be empty
 };
 
 /// Makes code for every target and writes the file, whole or not at all.
