@@ -8,10 +8,12 @@
 """Times nibble-gptq-bench and torch_peer.py in turn, on the same files.
 
 usage: compare.py [--torch PYTHON] [--tools FOLDER] [--threads N] [--tokens N]
-                  [--repeats N] [--order act|plain] [OUTxIN]...
+                  [--repeats N] [--order act|plain] [--under COMMAND]
+                  [OUTxIN]...
 
 --torch is a Python that has PyTorch and NumPy; by default the one that runs
-this. FOLDER has nibble-gptq-bench (build/release/bin). Of each time the best of
+this. FOLDER has nibble-gptq-bench (build/release/bin). COMMAND starts each of
+the two programs, as in --under 'taskset -c 0-7'. Of each time the best of
 the repeats counts. Rates count what the result needs: tokens * in^2 operations
 for the Hessian, in^3 / 3 + out * in^2 for the solver. By default there are twice
 as many tokens as inputs. The share of equal codes is over the whole matrix; both
@@ -24,6 +26,7 @@ import argparse
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -58,8 +61,8 @@ def compare(options, rows, width, folder):
     tokens = options.tokens or 2 * width
     files = write_problem(folder, rows, width, tokens)
     peers = {
-        "nibble": [options.tools / "nibble-gptq-bench"],
-        "torch": [options.torch, HERE / "torch_peer.py"],
+        "nibble": [*options.under, options.tools / "nibble-gptq-bench"],
+        "torch": [*options.under, options.torch, HERE / "torch_peer.py"],
     }
     best = {}
     for _ in range(options.repeats):
@@ -102,6 +105,7 @@ def main():
     parser.add_argument("--tokens", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--order", choices=["act", "plain"], default="plain")
+    parser.add_argument("--under", type=shlex.split, default=[])
     parser.add_argument("sizes", nargs="*", default=["4096x4096", "4096x14336"])
     options = parser.parse_args()
     for size in options.sizes:

@@ -5,7 +5,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #
 # ===--------------------------------------------------------------------=== #
-"""Compiles random decoders (make_decoder.py) that differ in the number of their
+"""Compiles random decoders (../decoder/make_model.py) that differ in the number of their
 layers with a calibrated recipe, and prints the peak of anonymous memory beside
 what --dry-run said, and beside the bound: 3 layers in float32, their Hessians,
 and 300 MB. Exits with 1 if a peak is above it, or grows with the layers by more
@@ -54,7 +54,8 @@ def megabytes(text, what):
 def measure(given, layers, folder):
     model = folder / f"decoder-{layers}"
     sizes = ("width", "hidden", "vocabulary", "rows", "tokens")
-    make = [sys.executable, HERE / "make_decoder.py", model, "--layers", str(layers)]
+    make = [sys.executable, HERE.parent / "decoder" / "make_model.py", model]
+    make += ["--layers", str(layers), "--kv-heads=0", "--weights=float32", "--no-cache"]
     for size in sizes:
         make += [f"--{size}", str(getattr(given, size))]
     if not (model / "calibration.npy").exists():

@@ -11,7 +11,9 @@
 // result is a weight like others, which methods can quantize.
 //
 // A transpose moves no bytes as the permutation of a load, so it is left to the
-// passes that find its user. Nothing is computed that is larger than what it is
+// passes that find its user. With keep-storage a cast that widens a matrix of a
+// layer is left to them too: they read 16 bits as they are stored, and float32
+// would be twice the bytes for the same values. Nothing is computed that is larger than what it is
 // made of: a weight that a node only repeats stays small in the file.
 //
 //===----------------------------------------------------------------------===//
@@ -91,6 +93,27 @@ bool folds(onnx::NodeOp node) {
   return hasWeight && to <= from;
 }
 
+/// Whether everything that reads `matrix` may become a layer whose weight it is.
+bool isReadByLayers(Value matrix) {
+  return llvm::all_of(matrix.getUses(), [](OpOperand &use) {
+    onnx::NodeOp user = wellFormedNode(use.getOwner());
+    if (!user)
+      return false;
+    if (user.is("Transpose"))
+      return isReadByLayers(user->getResult(0));
+    unsigned weight = user.is("Gather") ? 0 : 1;
+    return (user.is("Gather") || user.is("MatMul") || user.is("Gemm")) &&
+           use.getOperandNumber() == weight;
+  });
+}
+
+/// Whether `node` only widens a matrix that layers read.
+bool widensMatrix(onnx::NodeOp node) {
+  return node.is("Cast") && rankOf(node->getResult(0)) == 2 &&
+         throughWidening(node->getResult(0)) != node->getResult(0) &&
+         isReadByLayers(node->getResult(0));
+}
+
 /// Replaces the results of `node` by weights.
 void fold(onnx::NodeOp node, OpBuilder &builder) {
   // What cannot be computed now is left as it is: no error yet.
@@ -135,10 +158,13 @@ void fold(onnx::NodeOp node, OpBuilder &builder) {
 }
 
 struct FoldWeights : impl::FoldWeightsBase<FoldWeights> {
+  using FoldWeightsBase::FoldWeightsBase;
+
   void runOnOperation() override {
     for (auto function : getOperation().getOps<func::FuncOp>())
-      rewriteInOrder(function, [](Operation *op, OpBuilder &builder) {
-        if (onnx::NodeOp node = wellFormedNode(op); node && folds(node))
+      rewriteInOrder(function, [&](Operation *op, OpBuilder &builder) {
+        onnx::NodeOp node = wellFormedNode(op);
+        if (node && folds(node) && !(keepStorage && widensMatrix(node)))
           fold(node, builder);
       });
     qmodel::eraseUnusedWeights(getOperation());

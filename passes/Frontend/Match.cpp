@@ -162,6 +162,17 @@ Value throughFloatCasts(Value value) {
   return value;
 }
 
+Value throughWidening(Value value) {
+  while (onnx::NodeOp cast = nodeOf(value, "Cast")) {
+    Value narrow = cast->getOperand(0);
+    if (!getElementTypeOrSelf(value.getType()).isF32() || !isFloat(narrow) ||
+        getElementTypeOrSelf(narrow.getType()).getIntOrFloatBitWidth() != 16)
+      break;
+    value = narrow;
+  }
+  return value;
+}
+
 bool isConstant(Value value) {
   return value && value.getDefiningOp() &&
          isa<onnx::ConstantOp, qmodel::LoadOp>(value.getDefiningOp());
@@ -326,6 +337,7 @@ Value weightPermuted(OpBuilder &builder, Value value, ArrayRef<int64_t> wanted,
       dim = inner[dim];
   };
   // Types before the symbol: a constant only becomes a weight if all fits.
+  value = throughWidening(value);
   while (onnx::NodeOp transpose = nodeOf(value, "Transpose")) {
     Value source = transpose->getOperand(0);
     SmallVector<int64_t> permutation(
@@ -336,7 +348,7 @@ Value weightPermuted(OpBuilder &builder, Value value, ArrayRef<int64_t> wanted,
     if (permutation.size() != order.size() || !isPermutationVector(permutation))
       return nullptr;
     compose(permutation);
-    value = source;
+    value = throughWidening(source);
   }
   if (auto dequantize = value.getDefiningOp<qmodel::DequantizeOp>())
     return dequantizePermuted(builder, dequantize, order);

@@ -60,6 +60,9 @@ std::optional<llvm::SmallVector<int64_t>>
 integersOf(onnx::NodeOp node, llvm::StringRef attribute, unsigned index);
 /// The operand of casts between float types, through all of them.
 mlir::Value throughFloatCasts(mlir::Value value);
+/// The operand of casts from 16-bit floats to float32, which change no value;
+/// `value` if it is none.
+mlir::Value throughWidening(mlir::Value value);
 /// Whether `value` is a constant or the load of a weight.
 bool isConstant(mlir::Value value);
 /// Whether `value` is that, or dequantized from stored codes.
@@ -98,8 +101,8 @@ private:
 
 /// A weight as `wanted` (dimension i is dimension wanted[i] of `value`): a new
 /// load if `value` is a load, maybe transposed by a node; a constant becomes a
-/// weight of the module; codes are dequantized from permuted loads. Null if
-/// `value` is none of these.
+/// weight of the module; codes are dequantized from permuted loads; what a cast
+/// widens is loaded as it is stored. Null if `value` is none of these.
 mlir::Value weightPermuted(mlir::OpBuilder &builder, mlir::Value value,
                            llvm::ArrayRef<int64_t> wanted,
                            llvm::StringRef nameIfNew);

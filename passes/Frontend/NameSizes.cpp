@@ -86,10 +86,23 @@ bool isFolded(onnx::NodeOp node) {
          });
 }
 
+/// The branches of an If. Each runs once at most, so that its sizes can have
+/// names; in the body of a loop they may be others every time.
+SmallVector<Block *> branches(onnx::NodeOp node) {
+  SmallVector<Block *> blocks;
+  if (node.is("If"))
+    for (Region &region : node.getSubgraphs())
+      for (Block &block : region)
+        blocks.push_back(&block);
+  return blocks;
+}
+
 /// Names the sizes of the nodes in the body. True if there are any.
 bool nameSizes(Block &body, SizeNames &names) {
   bool found = false;
   for (auto node : body.getOps<onnx::NodeOp>()) {
+    for (Block *branch : branches(node))
+      found |= nameSizes(*branch, names);
     if (!onnx::hasDataDependentShape(node) || node.getInputs().empty() ||
         isFolded(node))
       continue;
@@ -101,14 +114,18 @@ bool nameSizes(Block &body, SizeNames &names) {
   return found;
 }
 
-/// Takes the sizes out of the types of all that follows from named sizes.
-void forgetSizes(Block &body) {
-  llvm::DenseSet<Value> behind;
+/// Takes the sizes out of the types of all that follows from named sizes, which
+/// is collected in `behind`.
+void forgetSizes(Block &body, llvm::DenseSet<Value> &behind) {
+  auto isBehind = [&](Value value) { return behind.contains(value); };
   for (auto node : body.getOps<onnx::NodeOp>()) {
     bool follows = node->hasAttr(sizesAttrName) ||
-                   llvm::any_of(node->getOperands(), [&](Value operand) {
-                     return behind.contains(operand);
-                   });
+                   llvm::any_of(node->getOperands(), isBehind);
+    for (Block *branch : branches(node)) {
+      forgetSizes(*branch, behind);
+      if (!branch->empty())
+        follows |= llvm::any_of(branch->back().getOperands(), isBehind);
+    }
     if (!follows)
       continue;
     for (Value result : node->getResults()) {
@@ -127,7 +144,8 @@ struct NameSizes : impl::NameSizesBase<NameSizes> {
       if (!function.getBody().hasOneBlock() || isCalled(function))
         continue;
       if (nameSizes(function.front(), names)) {
-        forgetSizes(function.front());
+        llvm::DenseSet<Value> behind;
+        forgetSizes(function.front(), behind);
         updateSignature(function);
       }
     }

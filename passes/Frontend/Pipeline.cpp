@@ -30,7 +30,7 @@ void buildFrontendPipeline(OpPassManager &manager) {
   manager.addPass(createCSEPass());
   manager.addPass(createRaiseQuantized());
   manager.addPass(createRaiseFused());
-  manager.addPass(createFoldWeights());
+  manager.addPass(createFoldWeights({/*keepStorage=*/true}));
   manager.addPass(createSplitStacks());
   manager.addPass(createRaiseNorm());
   manager.addPass(createRaiseLinear());
@@ -39,6 +39,8 @@ void buildFrontendPipeline(OpPassManager &manager) {
   // Where a mask hid the shape of the scores, it is known from here on.
   manager.addPass(createFoldShapes());
   manager.addPass(createRaiseElementwise());
+  // Casts of matrices that became no layer's.
+  manager.addPass(createFoldWeights());
   manager.addPass(createDecompose());
   manager.addPass(createFoldShapes());
   manager.addPass(createWidenFloats());

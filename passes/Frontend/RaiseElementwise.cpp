@@ -284,7 +284,8 @@ LogicalResult raiseGather(onnx::NodeOp node, LayerIds &ids,
                           OpBuilder &builder) {
   if (!node.is("Gather"))
     return failure();
-  Value table = node->getOperand(0), indices = node->getOperand(1);
+  Value table = throughWidening(node->getOperand(0));
+  Value indices = node->getOperand(1);
   if (!isWeight(table) || table.getDefiningOp<onnx::ConstantOp>() ||
       !isFloat(table) || rankOf(table) != 2)
     return failure();

@@ -39,9 +39,9 @@ struct LinearParts {
 FailureOr<LinearParts> takeWeight(onnx::NodeOp node, bool transposed,
                                   LayerIds &ids, OpBuilder &builder) {
   Value weight = node->getOperand(1);
-  Value source = weight;
+  Value source = throughWidening(weight);
   while (onnx::NodeOp transpose = nodeOf(source, "Transpose"))
-    source = transpose->getOperand(0);
+    source = throughWidening(transpose->getOperand(0));
   if (!isWeight(source) || !isFloat(source))
     return failure(); // two activations: nothing to say
   if (rankOf(weight) != 2)

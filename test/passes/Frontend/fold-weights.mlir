@@ -1,5 +1,6 @@
 // RUN: quant-opt %s --onnx-fold-weights | FileCheck %s
 // RUN: quant-opt %s --onnx-fold-weights --onnx-fold-weights | FileCheck %s
+// RUN: quant-opt %s --onnx-fold-weights=keep-storage | FileCheck %s --check-prefix=KEPT
 
 // CHECK-DAG: qmodel.weight @gain.add : tensor<2xf32> = dense<[2.000000e+00, 3.000000e+00]>
 // CHECK-DAG: qmodel.weight @half.cast : tensor<2x3xf32> = dense<{{\[\[}}1.000000e+00, 2.000000e+00, 3.000000e+00], [4.000000e+00, 5.000000e+00, 6.000000e+00]]>
@@ -9,6 +10,7 @@
 // CHECK-DAG: qmodel.weight @codes.dequantizelinear : tensor<2x2xf32> = dense<{{\[\[}}5.000000e-01, 1.000000e+00], [3.000000e+00, -4.000000e+00]]>
 qmodel.weight @gain : tensor<2xf32> = dense<[1.0, 2.0]> : tensor<2xf32>
 qmodel.weight @half : tensor<2x3xf16> = dense<[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]> : tensor<2x3xf16>
+qmodel.weight @other : tensor<2x3xf16> = dense<1.0> : tensor<2x3xf16>
 qmodel.weight @fused : tensor<1x4xf32> = dense<[[1.0, 2.0, 3.0, 4.0]]> : tensor<1x4xf32>
 qmodel.weight @codes : tensor<2x2xi8> = dense<[[1, 2], [3, -4]]> : tensor<2x2xi8>
 qmodel.weight @scales : tensor<2xf32> = dense<[0.5, 1.0]> : tensor<2xf32>
@@ -63,4 +65,29 @@ func.func @left_alone(%x: tensor<2x3xf32>) -> (tensor<3x2xf32>, tensor<4x3xf32>,
   %r = onnx.node "Concat"(%w, %x) attributes {axis = 0 : i64} {version = 17 : i64} : (tensor<2x3xf32>, tensor<2x3xf32>) -> tensor<4x3xf32>
   %s = onnx.node "Add"(%w, %x) {version = 17 : i64} : (tensor<2x3xf32>, tensor<2x3xf32>) -> tensor<2x3xf32>
   return %t, %r, %s : tensor<3x2xf32>, tensor<4x3xf32>, tensor<2x3xf32>
+}
+
+// With keep-storage the matrix of a product and the table of a lookup stay in 16
+// bits; what something else reads too does not.
+// KEPT-LABEL: func.func @layers
+func.func @layers(%x: tensor<?x2xf32>, %i: tensor<?xi64>) -> (tensor<?x3xf32>, tensor<?x2xf32>, tensor<2x3xf32>) {
+  // KEPT: %[[W:.*]] = qmodel.load @half : tensor<2x3xf16>
+  // KEPT: %[[WIDE:.*]] = onnx.node "Cast"(%[[W]])
+  // KEPT: onnx.node "MatMul"(%{{.*}}, %[[WIDE]])
+  // KEPT: onnx.node "Cast"
+  // KEPT: onnx.node "Gather"
+  // KEPT-NOT: onnx.node
+  // KEPT: %[[GAIN:.*]] = qmodel.load @other.cast : tensor<2x3xf32>
+  // KEPT: onnx.node "Add"(%{{.*}}, %[[GAIN]])
+  %w = qmodel.load @half : tensor<2x3xf16>
+  %wide = onnx.node "Cast"(%w) attributes {to = 1 : i64} {version = 17 : i64} : (tensor<2x3xf16>) -> tensor<2x3xf32>
+  %y = onnx.node "MatMul"(%x, %wide) {version = 17 : i64} : (tensor<?x2xf32>, tensor<2x3xf32>) -> tensor<?x3xf32>
+  %t = onnx.node "Transpose"(%w) attributes {perm = [1, 0]} {version = 17 : i64} : (tensor<2x3xf16>) -> tensor<3x2xf16>
+  %table = onnx.node "Cast"(%t) attributes {to = 1 : i64} {version = 17 : i64} : (tensor<3x2xf16>) -> tensor<3x2xf32>
+  %z = onnx.node "Gather"(%table, %i) attributes {axis = 0 : i64} {version = 17 : i64} : (tensor<3x2xf32>, tensor<?xi64>) -> tensor<?x2xf32>
+  %o = qmodel.load @other : tensor<2x3xf16>
+  %other = onnx.node "Cast"(%o) attributes {to = 1 : i64} {version = 17 : i64} : (tensor<2x3xf16>) -> tensor<2x3xf32>
+  %p = onnx.node "MatMul"(%x, %other) {version = 17 : i64} : (tensor<?x2xf32>, tensor<2x3xf32>) -> tensor<?x3xf32>
+  %s = onnx.node "Add"(%p, %other) {version = 17 : i64} : (tensor<?x3xf32>, tensor<2x3xf32>) -> tensor<2x3xf32>
+  return %y, %z, %s : tensor<?x3xf32>, tensor<?x2xf32>, tensor<2x3xf32>
 }

@@ -5,6 +5,7 @@
 qmodel.weight @in_out : tensor<4x2xf32> = dense<1.0> : tensor<4x2xf32>
 qmodel.weight @out_in : tensor<2x4xf32> = dense<1.0> : tensor<2x4xf32>
 qmodel.weight @batched : tensor<3x4x2xf32> = dense<1.0> : tensor<3x4x2xf32>
+qmodel.weight @half : tensor<4x2xf16> = dense<1.0> : tensor<4x2xf16>
 qmodel.weight @bias : tensor<2xf32> = dense<1.0> : tensor<2xf32>
 
 // The weight is loaded as [out, in]; the id is the node's name, cleaned.
@@ -17,6 +18,20 @@ func.func @matmul(%x: tensor<?x?x4xf32>) -> tensor<?x?x2xf32> {
   %y = onnx.node "MatMul"(%x, %w) {version = 16 : i64}
     : (tensor<?x?x4xf32>, tensor<4x2xf32>) -> tensor<?x?x2xf32> loc("/m/layers.0/q_proj/MatMul")
   return %y : tensor<?x?x2xf32>
+}
+
+// A cast that only widens: the weight is read as it is stored.
+// CHECK-LABEL: func.func @widened
+func.func @widened(%x: tensor<?x4xf32>) -> tensor<?x2xf32> {
+  // CHECK: %[[W:.*]] = qmodel.load @half permutation [1, 0] : tensor<2x4xf16>
+  // CHECK-NOT: Cast
+  // CHECK: qmodel.linear "up" %{{.*}}, %[[W]] : (tensor<?x4xf32>, tensor<2x4xf16>) -> tensor<?x2xf32>
+  %w = qmodel.load @half : tensor<4x2xf16>
+  %wide = onnx.node "Cast"(%w) attributes {to = 1 : i64} {version = 16 : i64}
+    : (tensor<4x2xf16>) -> tensor<4x2xf32>
+  %y = onnx.node "MatMul"(%x, %wide) {version = 16 : i64}
+    : (tensor<?x4xf32>, tensor<4x2xf32>) -> tensor<?x2xf32> loc("/up/MatMul")
+  return %y : tensor<?x2xf32>
 }
 
 // A tied head: the transposed table is the table itself.

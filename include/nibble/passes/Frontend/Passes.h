@@ -46,8 +46,9 @@ namespace nibble::frontend {
 ///     floats from codes; onnx-raise-fused, which leaves products with weights
 ///     and arithmetic on them;
 ///  4. onnx-fold-weights: what is computed from weights is a weight to the
-///  rest;
-///     onnx-split-stacks, so that the matrices of a stack are weights too;
+///     rest, but for matrices that a cast widens, which 5 and 8 load as they
+///     are stored; onnx-split-stacks, so that the matrices of a stack are
+///     weights too;
 ///  5. onnx-raise-norm before onnx-raise-linear: Skip norms leave sums with a
 ///     bias, which linear takes;
 ///  6. onnx-raise-rope, onnx-raise-attention: whole subgraphs, while their
@@ -55,7 +56,8 @@ namespace nibble::frontend {
 ///  7. onnx-fold-shapes again: a mask can hide the shape of the scores, and
 ///  with
 ///     it all shapes below;
-///  8. onnx-raise-elementwise: the sums and products that are left;
+///  8. onnx-raise-elementwise: the sums and products that are left; then
+///     onnx-fold-weights for casts of matrices that became no layer's;
 ///  9. onnx-decompose: what no pattern took and no kernel computes; it leaves
 ///     shapes to fold;
 /// 10. qmodel-widen-floats after all patterns: a constant such as 0.044715 is

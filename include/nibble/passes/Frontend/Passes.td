@@ -76,7 +76,8 @@ def NameSizes : Frontend_Pass<"onnx-name-sizes"> {
       : (tensor<?xf32>) -> tensor<?x?xi64>
     ```
 
-    Nodes in subgraphs keep sizes without a name.
+    Nodes in the branches of an If are named too: `onnx-fold-shapes` may find that
+    its condition is constant. Those in other subgraphs keep sizes without a name.
   }];
 }
 
@@ -200,8 +201,14 @@ def FoldWeights : Frontend_Pass<"onnx-fold-weights"> {
     ```
 
     Transposes stay, because a permuted load moves no bytes, and so do nodes
-    whose results have more elements than their operands.
+    whose results have more elements than their operands. With `keep-storage`
+    casts from 16-bit floats to float32 stay where only products and lookups
+    read the matrix: the passes that raise these load it as it is stored.
   }];
+  let options = [
+    Option<"keepStorage", "keep-storage", "bool", "false",
+           "leave casts that widen the matrix of a layer">
+  ];
 }
 
 def SplitStacks : Frontend_Pass<"onnx-split-stacks"> {

@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #
 # ===--------------------------------------------------------------------=== #
-"""resume.py FOLDER KILLS: FOLDER has a model by make_decoder.py.
+"""resume.py FOLDER KILLS: FOLDER has a model by make_model.py.
 
 A run is killed at random moments, or its checkpoint is damaged, and started
 again: the result must have the bytes of a run that nobody disturbed, or there
@@ -221,10 +221,10 @@ def change_something(state):
     put(state)
     code, log = run("--samples=8")
     expect(code == 1 and "number of samples ('0' there, '8' here)" in log, log)
-    weights = (folder / "weights.bin").read_bytes()
-    flip(folder / "weights.bin")
+    weights = (folder / "model.onnx.data").read_bytes()
+    flip(folder / "model.onnx.data")
     expect_error(state, "model", nothing, f"{changed} model")
-    (folder / "weights.bin").write_bytes(weights)
+    (folder / "model.onnx.data").write_bytes(weights)
     forge(checkpoint / "key", lambda key: key.update({"version of Nibble": "0.0"}))
     code, log = run()
     expect(code == 1 and "changed version of Nibble ('0.0' there" in log, log)
