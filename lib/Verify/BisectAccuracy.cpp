@@ -47,7 +47,7 @@ public:
   std::string json() const;
 
 private:
-  LogicalResult measure(Outcome outcome);
+  void measure(Outcome outcome);
   /// By what they bought, most first.
   void sort(size_t from);
   std::vector<Outcome> rankedLayers(const VerifyResults &whole) const;
@@ -84,21 +84,22 @@ std::vector<Outcome> Bisection::rankedLayers(const VerifyResults &whole) const {
   return layers;
 }
 
-LogicalResult Bisection::measure(Outcome outcome) {
+void Bisection::measure(Outcome outcome) {
   nibble::Expected<OwningOpRef<ModuleOp>> variant =
       variants.run(outcome.exempt);
   if (!variant) {
     outcome.problem = variant.status().message();
   } else {
+    FirstError error(module.getContext());
     FailureOr<Accuracy> accuracy = probes->measure(**variant);
-    if (failed(accuracy))
-      return failure();
-    outcome.accuracy = *accuracy;
+    if (succeeded(accuracy))
+      outcome.accuracy = *accuracy;
+    else
+      outcome.problem = error.status("the model cannot be run").message();
     outcome.size = weightSize(**variant);
   }
   (outcome.kind == "nothing" ? base : outcomes.emplace_back()) =
       std::move(outcome);
-  return success();
 }
 
 void Bisection::sort(size_t from) {
@@ -123,22 +124,19 @@ LogicalResult Bisection::run() {
     return failure();
   Outcome nothing;
   nothing.kind = "nothing";
-  if (failed(measure(nothing)))
-    return failure();
+  measure(nothing);
   if (!base.problem.empty())
     return module.emitError() << base.problem;
   for (const std::string &pass : variants.candidates(*whole)) {
     Outcome outcome;
     outcome.kind = "pass";
     outcome.what = outcome.exempt.pass = pass;
-    if (failed(measure(std::move(outcome))))
-      return failure();
+    measure(std::move(outcome));
   }
   sort(0);
   size_t passes = outcomes.size();
   for (Outcome &outcome : rankedLayers(*whole))
-    if (failed(measure(std::move(outcome))))
-      return failure();
+    measure(std::move(outcome));
   sort(passes);
   Outcome together;
   together.kind = "together";
@@ -146,8 +144,8 @@ LogicalResult Bisection::run() {
   for (size_t i = passes; i < last && outcomes[i].problem.empty(); ++i) {
     together.exempt.layers.insert(outcomes[i].what);
     together.what += (i > passes ? " " : "") + outcomes[i].what;
-    if (i > passes && failed(measure(together)))
-      return failure();
+    if (i > passes)
+      measure(together);
   }
   return success();
 }

@@ -30,6 +30,18 @@ bool nibble::isLayer(Operation *op) {
              qkernel::PackedIntegerLinearOp, qkernel::PackedEmbeddingOp>(op);
 }
 
+bool nibble::isInStep(Operation *op) {
+  return isa<qkernel::KernelOp, qkernel::GroupOp>(op->getParentOp());
+}
+
+Value nibble::outsideOfGroup(Value value) {
+  auto argument = dyn_cast<BlockArgument>(value);
+  auto group =
+      argument ? dyn_cast<qkernel::GroupOp>(argument.getOwner()->getParentOp())
+               : qkernel::GroupOp();
+  return group ? group.getInputs()[argument.getArgNumber()] : value;
+}
+
 unsigned nibble::dataOperand(Operation *layer) {
   auto quantizable = dyn_cast<QuantizableOpInterface>(layer);
   return quantizable && quantizable.getWeightOperand().getOperandNumber() == 0
@@ -56,7 +68,7 @@ Value nibble::inputValue(Operation *layer) {
 
 StringRef nibble::weightName(Operation *layer) {
   for (Value operand : layer->getOperands()) {
-    Operation *op = operand.getDefiningOp();
+    Operation *op = outsideOfGroup(operand).getDefiningOp();
     while (auto dequantize = dyn_cast_or_null<qmodel::DequantizeOp>(op))
       op = dequantize.getCodes().getDefiningOp();
     if (auto load = dyn_cast_or_null<qmodel::LoadOp>(op))
@@ -68,8 +80,7 @@ StringRef nibble::weightName(Operation *layer) {
 void Preparations::note(Operation *op, ArrayRef<const Tensor *> operands) {
   if (isa<qmodel::QuantizeOp, qmodel::DynamicQuantizeOp>(op))
     quantizes = true;
-  bool isInKernel = op->getParentOfType<qkernel::KernelOp>() != nullptr;
-  if (!isInKernel && op->getNumResults() && preparationOf(op->getResult(0)))
+  if (!isInStep(op) && op->getNumResults() && preparationOf(op->getResult(0)))
     calls[op] = LayerCall(op, operands);
 }
 
@@ -95,9 +106,9 @@ std::optional<Tensor> Preparations::inputOf(const LayerCall &layer) const {
     }
     return input;
   }
-  // In a kernel, what quantized the input is out of sight.
-  bool isInKernel = layer.op->getParentOfType<qkernel::KernelOp>() != nullptr;
-  if (isInKernel && quantizes)
+  // What quantized the input is out of sight in a step, and behind one.
+  bool isBehindStep = isa_and_nonnull<qkernel::GroupOp>(value.getDefiningOp());
+  if (quantizes && (isInStep(layer.op) || isBehindStep))
     return std::nullopt;
   return input;
 }

@@ -33,6 +33,12 @@ struct LayerCall {
 /// Whether this has a weight matrix, packed or not.
 bool isLayer(mlir::Operation *op);
 
+/// Whether an op is computed together with others, in a kernel or a group.
+bool isInStep(mlir::Operation *op);
+
+/// What the argument of a group's body stands for; other values are themselves.
+mlir::Value outsideOfGroup(mlir::Value value);
+
 /// The operand of a layer that is its input.
 unsigned dataOperand(mlir::Operation *layer);
 

@@ -16,7 +16,6 @@
 #include "nibble/Verify/VerifyStages.h"
 #include "nibble/dialects/QModel/QModel.h"
 
-#include "mlir/IR/Diagnostics.h"
 #include "mlir/Pass/Pass.h"
 
 using namespace mlir;
@@ -123,18 +122,9 @@ PipelineVariants::run(const Exemption &exempt) {
                           keepLayers(op, exempt.layers);
                         execute();
                       });
-  // Warnings were printed by the whole run; a pass that cannot be left out is
-  // no error of the user's.
-  std::string problem;
-  ScopedDiagnosticHandler quiet(
-      module.getContext(), [&](Diagnostic &diagnostic) {
-        if (diagnostic.getSeverity() == DiagnosticSeverity::Error &&
-            problem.empty())
-          problem = diagnostic.str();
-        return success();
-      });
+  FirstError error(module.getContext());
   if (failed(manager.run(*variant)))
-    return Status::error(problem.empty() ? "the pipeline fails" : problem);
+    return error.status("the pipeline fails");
   return variant;
 }
 

@@ -11,6 +11,7 @@
 #include "StageRows.h"
 
 #include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Pass/PassManager.h"
 
@@ -22,6 +23,28 @@ namespace nibble {
 struct Exemption {
   std::string pass;             ///< by argument, wherever it runs; empty: none
   std::set<std::string> layers; ///< ids that are kept in floating point
+};
+
+/// Keeps the first error of a context instead of printing it, and swallows the
+/// rest: warnings were printed by the whole run, and a variant that does not
+/// work is no error of the user's.
+class FirstError {
+public:
+  explicit FirstError(mlir::MLIRContext *context)
+      : handler(context, [this](mlir::Diagnostic &diagnostic) {
+          if (diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error &&
+              text.empty())
+            text = diagnostic.str();
+          return llvm::success();
+        }) {}
+  /// The error, or `otherwise` if none was reported.
+  Status status(const std::string &otherwise) const {
+    return Status::error(text.empty() ? otherwise : text);
+  }
+
+private:
+  std::string text;
+  mlir::ScopedDiagnosticHandler handler;
 };
 
 /// One pipeline on one model, whole and in variants. Passes that only import

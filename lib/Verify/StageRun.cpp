@@ -31,9 +31,14 @@ using namespace nibble;
 
 namespace {
 
-StringRef weightOfStep(qkernel::StepOp step) {
-  for (Attribute attribute : step.getBuffers()) {
-    auto buffer = dyn_cast<qkernel::BufferAttr>(attribute);
+/// The weight that a layer in the kernel of `step` reads; empty if there is
+/// none.
+StringRef weightOfStep(qkernel::StepOp step, Operation *layer) {
+  for (Value operand : layer->getOperands()) {
+    auto argument = dyn_cast<BlockArgument>(operand);
+    auto buffer = argument ? dyn_cast<qkernel::BufferAttr>(
+                                 step.getBuffers()[argument.getArgNumber()])
+                           : qkernel::BufferAttr();
     if (buffer && buffer.getKind() == qkernel::BufferKind::Weight)
       return buffer.getSymbol().getValue();
   }
@@ -74,9 +79,10 @@ std::string nameOfOp(Operation *op) {
 
 /// Whether `op` is a step of what the model computes, and no part of a layer.
 bool isValue(Operation *op) {
-  return op->getNumResults() > 0 && isa<func::FuncOp>(op->getParentOp()) &&
+  return op->getNumResults() > 0 &&
+         isa<func::FuncOp, qkernel::GroupOp>(op->getParentOp()) &&
          !isLayer(op) && !preparationOf(op->getResult(0)) &&
-         !isa<func::CallOp>(op);
+         !isa<func::CallOp, qkernel::GroupOp>(op);
 }
 
 /// Tensor `index` of a list of a value, or null.
@@ -148,7 +154,8 @@ private:
   Preparations preparations;
   KeptTensors keeper;
   llvm::DenseSet<Value> activations;
-  LayerCall inKernel; ///< the layer in the kernel of the step that runs
+  /// The layers in the kernel of the step that runs, and what they gave.
+  std::vector<std::pair<LayerCall, Tensor>> inKernel;
   size_t probe = 0;
   uint64_t opsRun = 0;
   bool broken = false;
@@ -165,11 +172,11 @@ Tensor StageRun::Recorder::keep(Operation *op, const Tensor &now,
 }
 
 bool StageRun::Recorder::isActive(Operation *op) const {
-  auto function = dyn_cast<func::FuncOp>(op->getParentOp());
   return llvm::any_of(op->getOperands(), [&](Value operand) {
+    operand = outsideOfGroup(operand);
     auto argument = dyn_cast<BlockArgument>(operand);
     return activations.contains(operand) ||
-           (function && argument && argument.getOwner() == &function.front());
+           (argument && isa<func::FuncOp>(argument.getOwner()->getParentOp()));
   });
 }
 
@@ -187,8 +194,8 @@ void StageRun::Recorder::observe(Operation *op,
   if (auto call = dyn_cast<func::CallOp>(op))
     return observeCall(call, operands, results);
   if (isLayer(op)) {
-    if (op->getParentOfType<qkernel::KernelOp>())
-      inKernel = LayerCall(op, operands);
+    if (isa<qkernel::KernelOp>(op->getParentOp()))
+      inKernel.emplace_back(LayerCall(op, operands), results.front());
     else
       observeLayer(op, operands, results);
   } else if (active && isValue(op)) {
@@ -245,20 +252,21 @@ void StageRun::Recorder::observeLayer(Operation *op,
 
 void StageRun::Recorder::observeStep(qkernel::StepOp step,
                                      ArrayRef<Tensor> results) {
-  LayerCall layer = std::exchange(inKernel, {});
-  if (results.empty())
-    return;
-  if (!layer.op)
+  auto layers = std::exchange(inKernel, {});
+  if (layers.empty() && !results.empty())
     return observeValue(step, results.front());
-  std::string id = following(trail.byWeight, next.byWeight, weightOfStep(step));
-  // Packed since the stage before: the weight has a new name.
-  if (id.empty())
-    id = following(trail.byOrigin, next.byOrigin, originOf(step));
-  if (id.empty())
-    return;
-  next.byOrigin[originOf(step)].push_back(id);
-  next.byWeight[weightOfStep(step)].push_back(id);
-  record(id, "main", layer, results.front());
+  for (const auto &[layer, output] : layers) {
+    StringRef weight = weightOfStep(step, layer.op);
+    std::string id = following(trail.byWeight, next.byWeight, weight);
+    // Packed since the stage before: the weight has a new name.
+    if (id.empty())
+      id = following(trail.byOrigin, next.byOrigin, originOf(step));
+    if (id.empty())
+      continue;
+    next.byOrigin[originOf(step)].push_back(id);
+    next.byWeight[weight].push_back(id);
+    record(id, "main", layer, output);
+  }
 }
 
 ValueRecord &StageRun::Recorder::valueOf(ValueRecord key, Operation *op) {

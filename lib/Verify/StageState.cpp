@@ -169,6 +169,11 @@ void StageVerifier::State::end(ModuleOp module, StringRef pass) {
                                                     : nullptr);
 }
 
+void StageVerifier::State::endFailed(StringRef pass) {
+  isInPass = false;
+  takeInLayers(pass, nullptr);
+}
+
 //===----------------------------------------------------------------------===//
 // Layers alone
 //===----------------------------------------------------------------------===//

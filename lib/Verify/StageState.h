@@ -36,6 +36,8 @@ struct StageVerifier::State {
   /// Around a pass on the module.
   void begin(mlir::ModuleOp module);
   void end(mlir::ModuleOp module, llvm::StringRef pass);
+  /// Instead of `end`: keeps what the pass ran on layers before it failed.
+  void endFailed(llvm::StringRef pass);
   /// Around a pass on a module with one layer, that a pass on the module runs.
   void beginInLayer(mlir::ModuleOp part);
   void endInLayer(mlir::ModuleOp part, llvm::StringRef pass);

@@ -61,6 +61,7 @@ bool nibble::preservesValues(StringRef pass) {
                                              "qmodel-smooth-outliers",
                                              "qkernel-pack",
                                              "qkernel-inline-layers",
+                                             "qkernel-fuse",
                                              "qkernel-lower",
                                              "nibble-weights",
                                              "nibble-interpret",
@@ -131,6 +132,10 @@ public:
       state->endInLayer(cast<ModuleOp>(op), nameOf(pass));
     else if (!isa<Verified>(pass) && !isAdaptor(pass))
       state->addNested(nameOf(pass));
+  }
+  void runAfterPassFailed(Pass *pass, Operation *op) override {
+    if (isVerified(pass, op))
+      state->endFailed(nameOf(pass));
   }
 
 private:

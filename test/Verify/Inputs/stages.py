@@ -42,9 +42,10 @@ lowered = stage_of("qkernel-lower")
 assert lowered["logits"]["layer"] == "main"
 assert sum("own_rel_l2" in row for row in lowered.values()) == 37
 assert lowered["m/layers.3/mlp/up_proj"]["layer"] == "layer_3"
-# So is what lies between them.
-attention = lowered["/m/layers.3/self_attn/MatMul_1"]
-assert attention["op"] == "step.attention" and attention["layer"] == "layer_3"
+# So is what lies between them, as far as steps give it to others.
+attention = lowered["/m/layers.3/self_attn/Transpose_4"]
+assert attention["op"] == "step.attention_transpose"
+assert attention["layer"] == "layer_3"
 assert sum(row.get("op") == "step.rms_norm" for row in lowered.values()) == 11
 
 # Each layer's own error is that of its rounded weight on the input that ONNX
