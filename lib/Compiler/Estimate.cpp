@@ -111,9 +111,10 @@ constexpr double tile = 3;            ///< an operation of the solver's tiles
 constexpr double range = 80 * 850.0;  ///< a weight whose range is searched
 constexpr double clip = 10 * 2 * 5.0; ///< a weight, of one token's clip search
 } // namespace cost
-/// What the kernels of a model take; the helper that makes them.
-constexpr double codeSeconds = 2;
-constexpr uint64_t codeBytes = 150'000;
+/// What the kernels of a decoder take for one target: those of main, prefill
+/// and decode.
+constexpr double codeSeconds = 4.5;
+constexpr uint64_t codeBytes = 190'000, codeMemory = 11'000'000;
 
 /// Seconds of the processor for this thread: others may use it meanwhile.
 static double threadSeconds() {
@@ -289,16 +290,20 @@ FailureOr<WorkEstimate> nibble::estimateWork(ModuleOp module,
   addStage("solver", counter.solver / all);
   addStage("searches", counter.searches / all);
   addStage("weights", counter.elements * cost::weight / rate);
-  addStage("code", options.makesCode ? codeSeconds : 0);
+  addStage("code",
+           options.targets * codeSeconds /
+               std::min(estimate.threads, std::max(1u, options.targets)));
 
   estimate.memory =
-      std::max(options.peakSoFar, memoryUse().anonymous + counter.memory);
+      std::max(options.peakSoFar,
+               memoryUse().anonymous +
+                   std::max(counter.memory, options.targets * codeMemory));
   estimate.activations = counter.activations;
   estimate.newWeights = counter.newWeights;
   if (options.keepsLayers && pipeline.layers)
     estimate.checkpoint = counter.newWeights;
   estimate.output =
-      counter.newWeights + counter.kept + (options.makesCode ? codeBytes : 0);
+      counter.newWeights + counter.kept + options.targets * codeBytes;
   return estimate;
 }
 

@@ -119,6 +119,14 @@ std::vector<RecipeEntry> makeTable() {
        false,
        "minmax",
        8},
+      {{"w4a8-sym", "4-bit weights in groups of 32, symmetric (full_range "
+                    "grid), and 8-bit inputs, one scale per token, symmetric "
+                    "(narrow grid); half-even"},
+       4,
+       32,
+       true,
+       "full_range",
+       8},
   };
   addWidths(entries, "gptq", "GPTQ with act order and searched ranges", "gptq",
             "qmodel-gptq{ranges=searched}");
@@ -343,7 +351,15 @@ nibble::Expected<std::string> nibble::recipePipeline(const Recipe &recipe) {
         "--data or --statistics, got 'float32'; add --recipe=w4a16-rtn, for "
         "instance");
   }
-  return "builtin.module(" + stages + ",nibble-lower)";
+  stages += ",nibble-lower";
+  std::string lowering;
+  if (recipe.cacheType != "float32")
+    lowering += " cache-type=" + recipe.cacheType;
+  if (recipe.fuse != "all")
+    lowering += " fuse=" + recipe.fuse;
+  if (!lowering.empty())
+    stages += "{" + lowering.substr(1) + "}";
+  return "builtin.module(" + stages + ")";
 }
 
 nibble::Expected<std::string>
@@ -375,17 +391,40 @@ nibble::calibrationPipeline(const CalibrationRecipe &recipe) {
          options.substr(1) + "})";
 }
 
-void nibble::buildLowerPipeline(OpPassManager &manager) {
+namespace {
+
+struct LowerOptions : PassPipelineOptions<LowerOptions> {
+  Option<std::string> cacheType{
+      *this, "cache-type",
+      llvm::cl::desc("elements of a decoder's cache: float32 or float16"),
+      llvm::cl::init("float32")};
+  ListOption<std::string> fuse{
+      *this, "fuse", llvm::cl::desc("kinds of qkernel-fuse (default: all)")};
+};
+
+} // namespace
+
+void nibble::buildLowerPipeline(OpPassManager &manager,
+                                const std::string &cacheType,
+                                ArrayRef<std::string> fuse) {
   manager.addPass(createPack());
   // Layers first: what follows sees whole entry points.
   manager.addPass(createInlineLayers());
   // Equal cos/sin tables and masks of the layers become one.
   manager.addPass(createCSEPass());
+  manager.addPass(createMakeDecoder({cacheType}));
+  FuseOptions kinds;
+  kinds.kinds.assign(fuse.begin(), fuse.end());
+  manager.addPass(createFuse(kinds));
   manager.addPass(createLowerToProgram());
 }
 
 void nibble::registerPipelines() {
-  static PassPipelineRegistration<> lower(
+  static PassPipelineRegistration<LowerOptions> lower(
       "nibble-lower", "from (quantized) qmodel to packed programs",
-      [](OpPassManager &manager) { buildLowerPipeline(manager); });
+      [](OpPassManager &manager, const LowerOptions &options) {
+        buildLowerPipeline(
+            manager, options.cacheType,
+            std::vector<std::string>(options.fuse.begin(), options.fuse.end()));
+      });
 }

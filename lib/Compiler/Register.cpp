@@ -9,9 +9,11 @@
 
 #include "nibble/Compiler/Passes.h"
 #include "nibble/Compiler/Pipelines.h"
+#include "nibble/Emulator/Passes.h"
 #include "nibble/Reference/Passes.h"
 #include "nibble/Verify/Passes.h"
 #include "nibble/dialects/Onnx/Onnx.h"
+#include "nibble/dialects/Ptx/Ptx.h"
 #include "nibble/dialects/QKernel/QKernel.h"
 #include "nibble/dialects/QModel/QModel.h"
 #include "nibble/passes/Calibrate/Passes.h"
@@ -32,7 +34,7 @@ using namespace nibble;
 void nibble::registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<mlir::func::FuncDialect, mlir::arith::ArithDialect,
                   onnx::OnnxDialect, qmodel::QModelDialect,
-                  qkernel::QKernelDialect>();
+                  qkernel::QKernelDialect, ptx::PtxDialect>();
 }
 
 void nibble::registerAllPasses() {
@@ -45,6 +47,7 @@ void nibble::registerAllPasses() {
   registerNibblePackPasses();
   registerNibbleLowerPasses();
   registerNibbleReferencePasses();
+  registerNibbleEmulatorPasses();
   registerNibbleVerifyPasses();
   registerNibbleCompilerPasses();
   registerPipelines();

@@ -8,6 +8,7 @@
 //   quant-opt model.mlir --pass-pipeline='builtin.module(...)' -o out.mlir
 //   quant-opt model.mlir --nibble-frontend --interpret=inputs.npz -o
 //   outputs.npz
+//   quant-opt kernels.mlir --emulate-gpu=inputs.npz -o outputs.npz
 //   quant-opt model.mlir --pass-pipeline='builtin.module(...)'
 //   --bisect-accuracy=probes.npy
 //
@@ -20,6 +21,7 @@
 #include "nibble/Compiler/Estimate.h"
 #include "nibble/Compiler/Register.h"
 #include "nibble/Compiler/Session.h"
+#include "nibble/Emulator/Passes.h"
 #include "nibble/Reference/Passes.h"
 #include "nibble/Support/FailureHandlers.h"
 #include "nibble/Support/WeightStore.h"
@@ -64,6 +66,13 @@ struct Options {
       cl::desc("After the passes, run @main on the arrays of this file and "
                "write its outputs to the output file instead of the module"),
       cl::value_desc("inputs.npz")};
+  cl::opt<std::string> emulateGpu{
+      "emulate-gpu",
+      cl::desc("After the passes, run @main with the GPU kernels that it "
+               "launches, or the only kernel, on the arrays of this file, "
+               "check every access, and write the memrefs among the arguments "
+               "to the output file, if one is given, instead of the module"),
+      cl::value_desc("inputs.npz"), cl::ValueOptional};
   cl::opt<std::string> weightsDirectory{
       "weights-dir",
       cl::desc("Folder that new weights are written to (default: the output "
@@ -137,6 +146,15 @@ void addInterpreter(PassManager &manager, const Options &options) {
   interpret.inputs = options.interpret;
   interpret.outputs = options.output;
   manager.addPass(nibble::createInterpret(interpret));
+}
+
+/// The same for the emulator of GPU kernels.
+void addEmulator(PassManager &manager, const Options &options) {
+  nibble::EmulateGpuOptions emulate;
+  emulate.inputs = options.emulateGpu;
+  if (options.output != "-")
+    emulate.outputs = options.output;
+  manager.addPass(nibble::createEmulateGpu(emulate));
 }
 
 /// Paths of stored weights are relative to the file that names them.
@@ -253,6 +271,11 @@ int bisect(const Options &options, DialectRegistry &registry,
 
 int run(const Options &options, DialectRegistry &registry) {
   bool interprets = !options.interpret.empty();
+  bool emulates = options.emulateGpu.getNumOccurrences() != 0;
+  if (interprets && emulates)
+    return fail("--emulate-gpu and --interpret both run the module; leave out "
+                "one of them",
+                WrongUsage);
   if (interprets && options.output == "-")
     return fail("--interpret writes arrays; name their file with -o",
                 WrongUsage);
@@ -266,6 +289,9 @@ int run(const Options &options, DialectRegistry &registry) {
   if (!options.bisectAccuracy.empty())
     return bisect(options, registry, MlirOptMainConfig::createFromCLOptions());
   bool verifies = !verification.probes.empty();
+  if (options.dryRun && verifies)
+    return fail("--dry-run runs no stages; leave out --verify-stages",
+                WrongUsage);
   if (options.resume.getNumOccurrences() && options.resume.empty() &&
       options.output == "-")
     return fail("--resume keeps layers beside the output file; name one with "
@@ -288,6 +314,8 @@ int run(const Options &options, DialectRegistry &registry) {
       verifier.attach(manager);
     if (interprets)
       addInterpreter(manager, options);
+    else if (emulates)
+      addEmulator(manager, options);
     else if (options.output != "-")
       manager.addPass(std::make_unique<PlaceWeights>(options));
     return success();
@@ -298,7 +326,7 @@ int run(const Options &options, DialectRegistry &registry) {
   if (!file)
     return fail(message);
   std::unique_ptr<llvm::ToolOutputFile> output;
-  if (!interprets && !options.dryRun) {
+  if (!interprets && !emulates && !options.dryRun) {
     output = openOutputFile(options.output, &message);
     if (!output)
       return fail(message);
@@ -308,6 +336,7 @@ int run(const Options &options, DialectRegistry &registry) {
       output ? static_cast<llvm::raw_ostream &>(output->os()) : nothing;
   int code = finish(MlirOptMain(out, std::move(file), registry, config),
                     llvm::Twine(interprets ? "could not interpret '"
+                                : emulates ? "could not emulate '"
                                            : "could not process '") +
                         options.input + "'",
                     verifier);

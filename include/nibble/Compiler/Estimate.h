@@ -39,7 +39,7 @@ Expected<SplitPipeline> splitPipeline(llvm::StringRef pipeline);
 /// What an estimate cannot see from the IR.
 struct WorkOptions {
   bool keepsLayers = false; ///< --resume
-  bool makesCode = false;   ///< a bundle or an executable
+  unsigned targets = 0;     ///< instruction sets that code is made for
   uint64_t peakSoFar = 0;   ///< bytes of anonymous memory
 };
 

@@ -18,6 +18,7 @@
 #include "nibble/Base/Status.h"
 
 #include "mlir/Support/LLVM.h"
+#include "llvm/ADT/ArrayRef.h"
 
 #include <vector>
 
@@ -37,6 +38,8 @@ struct Recipe {
   std::string data;       ///< calibration data, for recipes that need it
   uint64_t samples = 0;   ///< sequences of it to use; 0: all
   std::string statistics; ///< file or folder to look into first, and to add to
+  std::string cacheType = "float32"; ///< of a decoder: float32 or float16
+  std::string fuse = "all"; ///< kinds of qkernel-fuse, separated by commas
   std::vector<std::string> fixed; ///< inputs to make constants, NAME=FILE.npy
 };
 
@@ -66,7 +69,9 @@ struct CalibrationRecipe {
 Expected<std::string> calibrationPipeline(const CalibrationRecipe &recipe);
 
 /// Frontend IR to programs: `nibble-lower`.
-void buildLowerPipeline(mlir::OpPassManager &manager);
+void buildLowerPipeline(mlir::OpPassManager &manager,
+                        const std::string &cacheType = "float32",
+                        llvm::ArrayRef<std::string> fuse = {});
 
 /// Registers `nibble-frontend` and `nibble-lower`.
 void registerPipelines();
