@@ -16,9 +16,10 @@ namespace nibble::cpu {
 Value Code::address(Type element, Value base, Value offset) {
   if (constantIndex(offset) == 0)
     return base;
+  // Not inbounds: a window of a result begins in front of the memory that it
+  // lies in.
   return LLVM::GEPOp::create(builder, location, pointer(), element, base,
-                             ValueRange(offset),
-                             LLVM::GEPNoWrapFlags::inbounds);
+                             ValueRange(offset), LLVM::GEPNoWrapFlags::none);
 }
 
 static unsigned alignmentOf(Type element) {

@@ -47,6 +47,21 @@ Status checkRoles(const BundleIndex &index, const GenerationInfo &info) {
     return Status::error("generation names an input or output that is not "
                          "there");
   std::set<uint32_t> inputs, outputs;
+  for (int32_t input : {info.tokens, info.attentionMask, info.positions}) {
+    if (input < 0)
+      continue;
+    const Port &port = entry->inputs[input];
+    if (!inputs.insert(input).second)
+      return Status::error("generation gives input " + quoted(port.name) +
+                           " two parts");
+    if ((port.type.isFloat() && port.type.bits < 16) ||
+        (port.type.isInteger() && port.type.bits < 8))
+      return Status::error("generation writes input " + quoted(port.name) +
+                           ", whose elements are too small");
+  }
+  const Port &logits = entry->outputs[info.logits];
+  if (!logits.type.isFloat() || logits.type.bits < 16)
+    return Status::error("generation expects logits of at least 16 bits");
   for (auto [input, output] : info.cache) {
     if (input >= entry->inputs.size() || output >= entry->outputs.size())
       return Status::error("generation names a cache that is not there");

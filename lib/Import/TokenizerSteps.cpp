@@ -43,6 +43,8 @@ Status TokenizerImporter::readNormalizer(const json::Object &part) {
   }
   const json::Object *pattern = part.getObject("pattern");
   if (type == "Replace" && pattern && pattern->getString("String")) {
+    if (pattern->getString("String")->empty())
+      return expects("a String to replace that is not empty", "\"\"");
     model.normalizer.push_back({Kind::Replace,
                                 pattern->getString("String")->str(),
                                 stringAt(part, "content").str(), 0});

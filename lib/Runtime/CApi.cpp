@@ -442,12 +442,12 @@ nibble_status nibble_decoder_append(nibble_decoder *decoder,
       return nullArgument("tokens");
     if (!counts)
       return nullArgument("counts");
+    decoder->hasLogits = false;
     for (size_t i = 0; i < decoder->added.size(); ++i) {
       if (!tokens[i] && counts[i] != 0)
         return nullArgument("tokens[i]");
       decoder->added[i] = {tokens[i], counts[i]};
     }
-    decoder->hasLogits = false;
     if (Status status = decoder->model.append(decoder->added); !status.isOk())
       return fail(NIBBLE_ERROR_INPUT, status);
     decoder->hasLogits = true;

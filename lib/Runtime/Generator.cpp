@@ -215,7 +215,7 @@ Generator::generate(std::span<const std::string> prompts,
       writers.emplace_back(
           tokenizer, prompts[prompt], options,
           [&callback, prompt, isShown = i < count](std::string_view text) {
-            return !isShown || callback(prompt, text);
+            return isShown && callback(prompt, text);
           });
     }
     auto some = writeAll(model, writers);

@@ -38,6 +38,16 @@ static std::string pastOf(const EntryPoint &entry, const DecoderParts &parts) {
   return {};
 }
 
+static bool isSingle(const Port &port) {
+  return llvm::all_of(port.shape,
+                      [](const DimExpr &dim) { return dim.asConstant() == 1; });
+}
+
+/// Exporters agree on "total" in the name of the count of all tokens.
+static bool isTotal(const Port &port) {
+  return llvm::StringRef(port.name).contains("total");
+}
+
 std::optional<DecoderParts> lower::findDecoder(func::FuncOp main) {
   // What cannot be described is reported by what lowers it.
   ScopedDiagnosticHandler quiet(main.getContext(),
@@ -67,12 +77,16 @@ std::optional<DecoderParts> lower::findDecoder(func::FuncOp main) {
                    index != parts.mask && index != parts.positions;
     if (port.type.isFloat() && port.shape.size() >= 4)
       parts.caches.push_back(index);
-    else if (isCount && llvm::all_of(port.shape, [](const DimExpr &dim) {
-               return dim.asConstant() == 1;
-             }))
+    else if (isCount && isSingle(port) && isTotal(port))
       totals.push_back(index);
     else if (isCount && port.shape.size() == 1 && port.shape[0] == parts.batch)
       parts.counts.emplace(index, unknownCount(index));
+    else if (isCount && isSingle(port))
+      // A start, an end, a flag: what it means is not in the model.
+      return decline(main, makeDecoderName,
+                     llvm::Twine("what input '") + port.name +
+                         "' counts is not known"),
+             std::nullopt;
   }
   if (parts.caches.empty())
     return std::nullopt;

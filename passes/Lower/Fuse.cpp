@@ -340,8 +340,12 @@ void Fusion::fuseRows(Operation *op) {
         clusters.merge(*from, clusters.of(op));
       continue;
     }
-    bool isWholeRows =
-        partitionOf(operand.getDefiningOp()) == Partition::RowsOfWhole;
+    auto hasWholeRows = [&](unsigned cluster) {
+      return llvm::any_of(clusters.ops(cluster), [&](Operation *member) {
+        return partitionOf(member) == Partition::RowsOfWhole;
+      });
+    };
+    bool isWholeRows = hasWholeRows(*from) || hasWholeRows(clusters.of(op));
     bool hasRows = kinds[0] == Kind::Rows || kinds[1] == Kind::Rows;
     bool areRows = (kinds[0] == Kind::Rows || kinds[0] == Kind::Elements) &&
                    (kinds[1] == Kind::Rows || kinds[1] == Kind::Elements);
@@ -459,6 +463,8 @@ void Fusion::makeGroup(ArrayRef<Operation *> ops) {
       if (!llvm::all_of(result.getUsers(), isInside))
         outputs.push_back(result);
   }
+  if (outputs.empty())
+    return; // nobody reads them
   // What the first result is known by comes first.
   SmallVector<Location> locations = {outputs.front().getLoc()};
   for (Operation *op : ops)
