@@ -187,7 +187,8 @@ NIBBLE_API size_t nibble_decoder_vocabulary(const nibble_decoder *decoder);
 NIBBLE_API size_t nibble_decoder_length(const nibble_decoder *decoder,
                                         size_t sequence);
 /* Appends counts[i] tokens, at `tokens[i]`, to sequence i, for all of them; 0
- * for one that is to stay as it is. After an error all are empty. */
+ * for one that is to stay as it is. Arguments that are refused change nothing;
+ * after an error in the run (nibble_decoder_length says so) all are empty. */
 NIBBLE_API nibble_status nibble_decoder_append(nibble_decoder *decoder,
                                                const int32_t *const *tokens,
                                                const size_t *counts);

@@ -66,7 +66,7 @@ Status checkRoles(const BundleIndex &index, const GenerationInfo &info) {
     if (input >= entry->inputs.size() || output >= entry->outputs.size())
       return Status::error("generation names a cache that is not there");
     if (!inputs.insert(input).second || !outputs.insert(output).second)
-      return Status::error("generation names a cache twice");
+      return Status::error("generation gives a cache two parts");
     if (entry->inputs[input].type != entry->outputs[output].type)
       return Status::error("cache input " + quoted(entry->inputs[input].name) +
                            " and its output differ in type");

@@ -44,8 +44,8 @@ void store(ElementType type, std::byte *to, int64_t value) {
 
 class ExportedForm : public LanguageModel::Form {
 public:
-  ExportedForm(Session &session, const GenerationInfo &info)
-      : session(session), info(info) {}
+  ExportedForm(std::unique_ptr<Session> own, const GenerationInfo &info)
+      : own(std::move(own)), session(*this->own), info(info) {}
   Status prepare();
 
   Status append(std::span<const std::span<const int32_t>> tokens) override;
@@ -61,6 +61,8 @@ private:
   Status findShape(uint32_t input, uint64_t past, uint64_t count);
   Status readLogits();
 
+  /// Ours alone: its outputs are the cache, its inputs lie in `work`.
+  std::unique_ptr<Session> own;
   Session &session;
   const GenerationInfo &info;
   std::vector<int32_t> tokens;
@@ -76,9 +78,6 @@ private:
 
 Status ExportedForm::prepare() {
   const EntryPoint &entry = session.entry();
-  if (entry.name != info.entry)
-    return Status::error("expected a session of entry point '" + info.entry +
-                         "' to generate text, got '" + entry.name + "'");
   lengths.resize(1);
   logits.resize(1);
   hasCache = !info.cache.empty();
@@ -300,7 +299,14 @@ uint64_t ExportedForm::cacheBytesPerToken() const {
 
 Expected<std::unique_ptr<LanguageModel::Form>>
 nibble::makeExportedForm(Session &session, const GenerationInfo &info) {
-  auto form = std::make_unique<ExportedForm>(session, info);
+  if (session.entry().name != info.entry)
+    return Status::error("expected a session of entry point '" + info.entry +
+                         "' to generate text, got '" + session.entry().name +
+                         "'");
+  auto own = session.share(info.entry, Session::States::Own);
+  if (!own)
+    return own.status();
+  auto form = std::make_unique<ExportedForm>(own.take(), info);
   if (Status status = form->prepare(); !status.isOk())
     return status;
   return std::unique_ptr<LanguageModel::Form>(std::move(form));

@@ -362,8 +362,23 @@ TEST(Bundle, EachRuleIsChecked) {
        "not there"},
       {"R9 cache", [](Parts &p) { p.index.generation->cache[0].second = 7; },
        "cache that is not there"},
-      {"R9 type", [](Parts &p) { p.index.generation->cache[0].first = 0; },
+      {"R9 type",
+       [](Parts &p) {
+         p.index.entries[0].inputs[1].type = ElementType::float64();
+       },
        "differ in type"},
+      {"R9 cache of tokens",
+       [](Parts &p) { p.index.generation->cache[0].first = 0; },
+       "a cache two parts"},
+      {"R9 mask of tokens",
+       [](Parts &p) { p.index.generation->attentionMask = 0; },
+       "'input_ids' two parts"},
+      {"R9 small tokens",
+       [](Parts &p) {
+         p.index.entries[0].checks.clear();
+         p.index.entries[0].inputs[0].type = ElementType::signedInt(4);
+       },
+       "too small"},
       {"R9 dimension", [](Parts &p) { p.index.generation->pastDim = ""; },
        "past dimension"},
       {"R10 input", [](Parts &p) { p.index.entries[0].checks[0].input = 2; },

@@ -49,8 +49,9 @@ public:
   /// Forgets all tokens.
   void reset();
   /// Appends to each sequence the tokens that stand in its place, at least one
-  /// to one of them. A sequence without new tokens stays as it is. After an
-  /// error all sequences are empty.
+  /// to one of them. A sequence without new tokens stays as it is. Tokens
+  /// that do not fit change nothing; after an error in the run all sequences
+  /// are empty.
   Status append(std::span<const std::span<const int32_t>> tokens);
   /// The same for the only sequence: the logits behind the last token.
   Expected<std::span<const float>> append(std::span<const int32_t> tokens);
