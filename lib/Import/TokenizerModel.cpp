@@ -181,10 +181,8 @@ Status TokenizerImporter::readAdded() {
       for (const BytePairModel::Step &step : model.normalizer) {
         if (step.kind == Kind::Prepend)
           text.insert(0, step.text);
-        for (size_t at = 0; step.kind == Kind::Replace &&
-                            (at = text.find(step.text, at)) != text.npos;
-             at += step.by.size())
-          text.replace(at, step.text.size(), step.by);
+        else if (step.kind == Kind::Replace)
+          text = replaceAll(text, step.text, step.by);
       }
     // Decoding gives what was looked for; a special token that looks otherwise
     // then is no longer taken for one.

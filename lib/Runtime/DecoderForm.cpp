@@ -37,8 +37,7 @@ private:
   Status findSizes(const DecoderInfo &info, uint64_t sequences);
   Status runChunk(std::span<const std::span<const int32_t>> tokens,
                   uint64_t begin, uint64_t count);
-  Status runPrefill(uint64_t length);
-  Status runDecode();
+  Status run(Session &session, uint64_t count);
 
   std::unique_ptr<Session> prefill, decode;
   /// Rows of a run: as many as sequences, or as the model's bounds want.
@@ -127,7 +126,7 @@ Status DecoderForm::append(std::span<const std::span<const int32_t>> tokens) {
 Status DecoderForm::runChunk(std::span<const std::span<const int32_t>> tokens,
                              uint64_t begin, uint64_t count) {
   bool isLast = true;
-  std::ranges::fill(tokenRows, padding);
+  std::ranges::fill(std::span(tokenRows).first(rows * count), padding);
   for (uint64_t row = 0; row < rows; ++row) {
     pasts[row] = lasts[row] = 0;
     if (row >= tokens.size())
@@ -143,12 +142,11 @@ Status DecoderForm::runChunk(std::span<const std::span<const int32_t>> tokens,
               tokens[row].begin() + static_cast<int64_t>(end),
               tokenRows.begin() + static_cast<int64_t>(row * count));
   }
-  bool isDecode = count == 1;
-  if (Status status = isDecode ? runDecode() : runPrefill(count);
-      !status.isOk())
+  Session &session = count == 1 ? *decode : *prefill;
+  if (Status status = run(session, count); !status.isOk())
     return status;
-  const auto *found = reinterpret_cast<const float *>(
-      (isDecode ? decode : prefill)->outputBytes(0).data());
+  const auto *found =
+      reinterpret_cast<const float *>(session.outputBytes(0).data());
   auto width = static_cast<uint64_t>(vocabulary);
   for (uint64_t row = 0; row < tokens.size(); ++row) {
     uint64_t size = tokens[row].size();
@@ -168,31 +166,16 @@ Status DecoderForm::runChunk(std::span<const std::span<const int32_t>> tokens,
   return Status::success();
 }
 
-Status DecoderForm::runPrefill(uint64_t length) {
+/// Runs `count` tokens of each row.
+Status DecoderForm::run(Session &session, uint64_t count) {
   auto batch = static_cast<int64_t>(rows);
-  int64_t shape[] = {batch, static_cast<int64_t>(length)};
-  if (Status status = prefill->setInput(0, tokenRows.data(), shape);
-      !status.isOk())
-    return status;
-  if (Status status = prefill->setInput(1, pasts.data(), {&batch, 1});
-      !status.isOk())
-    return status;
-  if (Status status = prefill->setInput(2, lasts.data(), {&batch, 1});
-      !status.isOk())
-    return status;
-  return prefill->run();
-}
-
-Status DecoderForm::runDecode() {
-  auto batch = static_cast<int64_t>(rows);
-  int64_t shape[] = {batch, 1};
-  if (Status status = decode->setInput(0, tokenRows.data(), shape);
-      !status.isOk())
-    return status;
-  if (Status status = decode->setInput(1, pasts.data(), {&batch, 1});
-      !status.isOk())
-    return status;
-  return decode->run();
+  int64_t shape[] = {batch, static_cast<int64_t>(count)};
+  Status status = session.setInput(0, tokenRows.data(), shape);
+  if (status.isOk())
+    status = session.setInput(1, pasts.data(), {&batch, 1});
+  if (status.isOk() && &session == prefill.get())
+    status = session.setInput(2, lasts.data(), {&batch, 1});
+  return status.isOk() ? session.run() : status;
 }
 
 } // namespace

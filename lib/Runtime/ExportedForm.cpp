@@ -44,13 +44,13 @@ void store(ElementType type, std::byte *to, int64_t value) {
 
 class ExportedForm : public LanguageModel::Form {
 public:
-  ExportedForm(std::unique_ptr<Session> own, const GenerationInfo &info)
-      : own(std::move(own)), session(*this->own), info(info) {}
+  ExportedForm(std::unique_ptr<Session> session, const GenerationInfo &info)
+      : session(std::move(session)), info(info) {}
   Status prepare();
 
   Status append(std::span<const std::span<const int32_t>> tokens) override;
-  const Session &promptSession() const override { return session; }
-  const Session &stepSession() const override { return session; }
+  const Session &promptSession() const override { return *session; }
+  const Session &stepSession() const override { return *session; }
   uint64_t cacheBytesPerToken() const override;
 
 private:
@@ -62,8 +62,7 @@ private:
   Status readLogits();
 
   /// Ours alone: its outputs are the cache, its inputs lie in `work`.
-  std::unique_ptr<Session> own;
-  Session &session;
+  std::unique_ptr<Session> session;
   const GenerationInfo &info;
   std::vector<int32_t> tokens;
   std::vector<float> lastLogits;
@@ -77,7 +76,7 @@ private:
 };
 
 Status ExportedForm::prepare() {
-  const EntryPoint &entry = session.entry();
+  const EntryPoint &entry = session->entry();
   lengths.resize(1);
   logits.resize(1);
   hasCache = !info.cache.empty();
@@ -109,9 +108,9 @@ Status ExportedForm::prepare() {
 /// How long a sequence may become: by the bounds of the dimensions that grow,
 /// and by the tables that positions are looked up in.
 Status ExportedForm::findLimits() {
-  const EntryPoint &entry = session.entry();
+  const EntryPoint &entry = session->entry();
   auto largest = [&](const std::string &name) -> uint64_t {
-    for (const DimSymbol &dim : session.bundle().index().dims)
+    for (const DimSymbol &dim : session->bundle().index().dims)
       if (dim.name == name)
         return static_cast<uint64_t>(dim.max);
     return 0;
@@ -150,7 +149,7 @@ Status ExportedForm::findShape(uint32_t input, uint64_t past, uint64_t count) {
     const GenerationInfo &info;
     const std::vector<DimSymbol> &dims;
     uint64_t past, count;
-  } sizes{info, session.bundle().index().dims, past, count};
+  } sizes{info, session->bundle().index().dims, past, count};
   auto value = [&sizes](const std::string &name) -> std::optional<int64_t> {
     if (name == sizes.info.sequenceDim)
       return static_cast<int64_t>(sizes.count);
@@ -161,7 +160,7 @@ Status ExportedForm::findShape(uint32_t input, uint64_t past, uint64_t count) {
         return std::max<int64_t>(dim.min, 1);
     return std::nullopt;
   };
-  const Port &port = session.entry().inputs[input];
+  const Port &port = session->entry().inputs[input];
   std::vector<int64_t> &shape = work[input].shape;
   shape.clear();
   for (const DimExpr &dim : port.shape) {
@@ -178,7 +177,7 @@ Status ExportedForm::setWorkInput(uint32_t input, uint64_t past,
                                   uint64_t count) {
   if (Status status = findShape(input, past, count); !status.isOk())
     return status;
-  const Port &port = session.entry().inputs[input];
+  const Port &port = session->entry().inputs[input];
   auto &[buffer, shape] = work[input];
   auto number = static_cast<int32_t>(input);
   uint64_t expected = count;
@@ -201,7 +200,7 @@ Status ExportedForm::setWorkInput(uint32_t input, uint64_t past,
       value = static_cast<int64_t>(past + i);
     store(port.type, buffer.data() + i * bytes, value);
   }
-  return session.setInput(input, buffer.data(), shape);
+  return session->setInput(input, buffer.data(), shape);
 }
 
 Status ExportedForm::setEmptyCache(uint32_t input, uint64_t count) {
@@ -209,9 +208,9 @@ Status ExportedForm::setEmptyCache(uint32_t input, uint64_t count) {
     return status;
   const std::vector<int64_t> &shape = work[input].shape;
   if (elementCount(shape) != 0)
-    return Status::error("cache input '" + session.entry().inputs[input].name +
+    return Status::error("cache input '" + session->entry().inputs[input].name +
                          "' is not empty without past tokens");
-  return session.setInput(input, nullptr, shape);
+  return session->setInput(input, nullptr, shape);
 }
 
 Status ExportedForm::runChunk(uint64_t past, uint64_t count) {
@@ -223,19 +222,19 @@ Status ExportedForm::runChunk(uint64_t past, uint64_t count) {
         return status;
   for (auto [input, output] : info.cache) {
     Status status = past == 0 ? setEmptyCache(input, count)
-                              : session.feedBack(output, input);
+                              : session->feedBack(output, input);
     if (!status.isOk())
       return status;
   }
-  return session.run();
+  return session->run();
 }
 
 /// Takes the last row of the logits as float32.
 Status ExportedForm::readLogits() {
   auto number = static_cast<uint32_t>(info.logits);
-  ElementType type = session.entry().outputs[number].type;
-  std::span<const std::byte> bytes = session.outputBytes(number);
-  std::span<const int64_t> shape = session.outputShape(number);
+  ElementType type = session->entry().outputs[number].type;
+  std::span<const std::byte> bytes = session->outputBytes(number);
+  std::span<const int64_t> shape = session->outputShape(number);
   if (bytes.empty())
     return Status::error("the model gave no logits");
   vocabulary = shape.back();
@@ -248,7 +247,7 @@ Status ExportedForm::readLogits() {
                 lastLogits.size() * sizeof(float));
     return Status::success();
   }
-  Tensor output = session.output(number);
+  Tensor output = session->output(number);
   for (size_t i = 0; i < lastLogits.size(); ++i)
     lastLogits[i] = static_cast<float>(output.numberAt(first + i));
   return Status::success();
@@ -276,11 +275,11 @@ Status ExportedForm::append(std::span<const std::span<const int32_t>> added) {
 uint64_t ExportedForm::cacheBytesPerToken() const {
   uint64_t sum = 0;
   for (auto [input, output] : info.cache) {
-    const Port &port = session.entry().inputs[input];
+    const Port &port = session->entry().inputs[input];
     auto one = [&](const std::string &name) -> std::optional<int64_t> {
       if (name == info.pastDim)
         return 1;
-      for (const DimSymbol &dim : session.bundle().index().dims)
+      for (const DimSymbol &dim : session->bundle().index().dims)
         if (dim.name == name)
           return std::max<int64_t>(dim.min, 1);
       return std::nullopt;

@@ -124,10 +124,14 @@ BytePairRules::AddedTokens::cutOut(const Part &part) const {
   return parts;
 }
 
-static void replaceAll(std::string &text, std::string_view what,
-                       std::string_view by) {
-  for (size_t at = 0; (at = text.find(what, at)) != text.npos; at += by.size())
-    text.replace(at, what.size(), by);
+std::string nibble::replaceAll(std::string_view text, std::string_view what,
+                               std::string_view by) {
+  std::string result;
+  size_t done = 0;
+  for (size_t at; (at = text.find(what, done)) != text.npos;
+       done = at + what.size())
+    result.append(text, done, at - done).append(by);
+  return result.append(text, done);
 }
 
 /// Calls add(from, to, isMatch) for the matches of a pattern and for what lies
@@ -171,7 +175,7 @@ BytePairRules::apply(const Step &step, std::vector<Part> parts) const {
       result.push_back(std::move(part));
       break;
     case Step::Kind::Replace:
-      replaceAll(part.text, step.text, step.by);
+      part.text = replaceAll(part.text, step.text, step.by);
       if (!part.text.empty())
         result.push_back(std::move(part));
       break;

@@ -74,13 +74,9 @@ std::string BytePairRules::push(TextStream::State &state, int32_t id) const {
                                              utf8::brokenLength));
   }
   std::string text = token.text;
-  for (const auto &[what, by] : model.replacements) {
-    bool leavesNothing = model.removesInFirst && state.first;
-    for (size_t at = 0; (at = text.find(what, at)) != text.npos;) {
-      text.replace(at, what.size(), leavesNothing ? "" : by);
-      at += leavesNothing ? 0 : by.size();
-    }
-  }
+  bool leavesNothing = model.removesInFirst && state.first;
+  for (const auto &[what, by] : model.replacements)
+    text = replaceAll(text, what, leavesNothing ? "" : by);
   if (int byte = model.decodesBytes ? byteOf(text) : -1; byte != -1) {
     state.pending += static_cast<char>(byte);
     return {};

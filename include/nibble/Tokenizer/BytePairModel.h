@@ -93,6 +93,10 @@ struct BytePairModel {
   Status check() const;
 };
 
+/// `text` with every `what`, which is not empty, from left to right by `by`.
+std::string replaceAll(std::string_view text, std::string_view what,
+                       std::string_view by);
+
 } // namespace nibble
 
 #endif // NIBBLE_TOKENIZER_BYTEPAIRMODEL_H
