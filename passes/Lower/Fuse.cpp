@@ -55,6 +55,9 @@ namespace {
 constexpr int64_t longestRowBytes = 32 * 1024;
 /// Siblings of one step: code grows with them, and equal ones share none.
 constexpr unsigned mostSiblings = 4;
+/// Ops whose elements are computed, each anew by whoever reads it, for one
+/// element of every result of a group: code grows with it, and work.
+constexpr uint64_t mostEvaluations = 64;
 
 /// What can be told about all ops of a cluster together.
 enum class Kind { Alone, Elements, Rows, Blocks };
@@ -96,6 +99,7 @@ private:
   bool isRowMove(Operation *op) const;
   bool isCheap(Operation *op) const;
   bool takesOnce(Operation *reader, Value value) const;
+  uint64_t evaluations(ArrayRef<unsigned> together) const;
   std::optional<unsigned> source(Value value) const;
 
   void fuseBlocks(Operation *op);
@@ -363,6 +367,32 @@ bool Fusion::takesOnce(Operation *reader, Value value) const {
           !(node && (node.is("Expand") || node.is("Concat"))));
 }
 
+/// How many ops run for an element where each computes anew what it reads.
+uint64_t Fusion::evaluations(ArrayRef<unsigned> together) const {
+  SmallVector<Operation *> ops;
+  for (unsigned cluster : together)
+    llvm::append_range(ops, clusters.ops(cluster));
+  llvm::sort(ops, [](Operation *a, Operation *b) {
+    return b->isBeforeInBlock(a); // readers first
+  });
+  DenseMap<Operation *, uint64_t> times;
+  uint64_t sum = 0;
+  for (Operation *op : ops) {
+    uint64_t reads = 0;
+    bool isResult = op->use_empty();
+    for (OpOperand &use : op->getUses()) {
+      auto reader = times.find(use.getOwner());
+      if (reader == times.end())
+        isResult = true;
+      else
+        reads = llvm::SaturatingAdd(reads, reader->second);
+    }
+    times[op] = llvm::SaturatingAdd(reads, uint64_t(isResult));
+    sum = llvm::SaturatingAdd(sum, times[op]);
+  }
+  return sum;
+}
+
 /// Merges `op` with all of its readers if it can be computed where it is read.
 void Fusion::fuseElements(Operation *op) {
   Partition partition = partitionOf(op);
@@ -385,6 +415,11 @@ void Fusion::fuseElements(Operation *op) {
   if (together.size() < 2 || together.size() > mostSiblings + 1 ||
       !clusters.canMerge(together))
     return;
+  if (uint64_t count = evaluations(together); count > mostEvaluations)
+    return (void)decline(op, "fuse",
+                         "an element would take " + Twine(count) +
+                             " operations, more than " +
+                             Twine(mostEvaluations));
   for (unsigned cluster : llvm::drop_begin(together))
     clusters.merge(together.front(), cluster);
 }

@@ -63,3 +63,25 @@ func.func @expensive(%x: tensor<4x16xf32>) -> (tensor<16x4xf32>, tensor<4x16xf32
   %2 = onnx.node "Sqrt"(%0) {version = 13 : i64} : (tensor<4x16xf32>) -> tensor<4x16xf32>
   return %1, %2 : tensor<16x4xf32>, tensor<4x16xf32>
 }
+
+// Each sum reads the one before twice: computed anew for each reader, their
+// number doubles with every one. Two steps share what is between them.
+// CHECK-LABEL: func.func @doubling
+// CHECK-COUNT-2: qkernel.group
+// CHECK-NOT: qkernel.group
+// REMARK: an element would take 127 operations, more than 64
+func.func @doubling(%x: tensor<4x16xf32>) -> tensor<4x16xf32> {
+  %0 = qmodel.add %x, %x : (tensor<4x16xf32>, tensor<4x16xf32>) -> tensor<4x16xf32>
+  %1 = qmodel.add %0, %0 : (tensor<4x16xf32>, tensor<4x16xf32>) -> tensor<4x16xf32>
+  %2 = qmodel.add %1, %1 : (tensor<4x16xf32>, tensor<4x16xf32>) -> tensor<4x16xf32>
+  %3 = qmodel.add %2, %2 : (tensor<4x16xf32>, tensor<4x16xf32>) -> tensor<4x16xf32>
+  %4 = qmodel.add %3, %3 : (tensor<4x16xf32>, tensor<4x16xf32>) -> tensor<4x16xf32>
+  %5 = qmodel.add %4, %4 : (tensor<4x16xf32>, tensor<4x16xf32>) -> tensor<4x16xf32>
+  %6 = qmodel.add %5, %5 : (tensor<4x16xf32>, tensor<4x16xf32>) -> tensor<4x16xf32>
+  %7 = qmodel.add %6, %6 : (tensor<4x16xf32>, tensor<4x16xf32>) -> tensor<4x16xf32>
+  %8 = qmodel.add %7, %7 : (tensor<4x16xf32>, tensor<4x16xf32>) -> tensor<4x16xf32>
+  %9 = qmodel.add %8, %8 : (tensor<4x16xf32>, tensor<4x16xf32>) -> tensor<4x16xf32>
+  %10 = qmodel.add %9, %9 : (tensor<4x16xf32>, tensor<4x16xf32>) -> tensor<4x16xf32>
+  %11 = qmodel.add %10, %10 : (tensor<4x16xf32>, tensor<4x16xf32>) -> tensor<4x16xf32>
+  return %11 : tensor<4x16xf32>
+}
