@@ -198,17 +198,27 @@ Part Parser::ofSet(std::vector<Range> ranges) {
 }
 
 Part Parser::alternatives() {
-  Part first = sequence();
-  if (!take("|"))
-    return first;
-  Part others = alternatives();
-  Part both;
-  both.add(Pattern::Op::Fork, 1, first.size() + 2);
-  both.steps.insert(both.steps.end(), first.steps.begin(), first.steps.end());
-  both.add(Pattern::Op::Jump, others.size() + 1);
-  both.steps.insert(both.steps.end(), others.steps.begin(), others.steps.end());
-  both.canBeEmpty = first.canBeEmpty || others.canBeEmpty;
-  return both;
+  std::vector<Part> parts;
+  int64_t left = 0; // steps that follow, and two more: the last has no fork
+  do {
+    parts.push_back(sequence());
+    left += parts.back().size() + 2;
+    if (left > static_cast<int64_t>(maxSteps))
+      fail("more than " + std::to_string(maxSteps) + " steps");
+  } while (take("|"));
+  Part all;
+  all.canBeEmpty = false;
+  for (const Part &part : parts) {
+    bool isLast = &part == &parts.back();
+    left -= part.size() + 2;
+    if (!isLast)
+      all.add(Pattern::Op::Fork, 1, part.size() + 2);
+    all.steps.insert(all.steps.end(), part.steps.begin(), part.steps.end());
+    if (!isLast)
+      all.add(Pattern::Op::Jump, left - 1);
+    all.canBeEmpty |= part.canBeEmpty;
+  }
+  return all;
 }
 
 Part Parser::sequence() {
@@ -239,6 +249,8 @@ Part Parser::group() {
 
 Part Parser::atom() {
   if (take("(?!")) {
+    if (rest.starts_with("("))
+      fail("'(?!' with more than one set of characters");
     Part set = atom();
     if (set.steps.size() != 1 || set.steps[0].op != Pattern::Op::Set ||
         !take(")"))

@@ -53,8 +53,8 @@ static std::optional<std::string> bytesOf(StringRef text) {
 }
 
 Status TokenizerImporter::addToken(int64_t id, StringRef text) {
-  if (id < 0 || id > (1 << 28))
-    return expects("ids from 0 to 2^28", std::to_string(id));
+  if (id < 0 || id > (1 << 22))
+    return expects("ids from 0 to 2^22", std::to_string(id));
   if (model.tokens.size() <= static_cast<uint64_t>(id))
     model.tokens.resize(id + 1);
   BytePairModel::Token &token = model.tokens[id];

@@ -56,6 +56,8 @@ CASES = [
     (regex("\\u00"), "an escape without 4 digits"),
     (regex("a{100}" * 101), "more than 10000 steps"),
     (regex("(" * 60 + "a" + ")" * 60), "nested more than 50 times"),
+    (regex("|".join("a" * 200000)), "steps"),
+    (regex("(?!" * 200000), "more than one set of characters"),
     ({"model": {"type": "Unigram"}}, "model: expects a model of type BPE, got 'Unigram'"),
     ({"model.dropout": 0.1}, "expects no dropout"),
     ({"model.end_of_word_suffix": "</w>"}, "expects no end_of_word_suffix, got '</w>'"),
@@ -116,7 +118,7 @@ def main():
                 target[last] = value
             code, message = error_of(json.dumps(changed))
             if code != 1 or words not in message:
-                sys.exit(f"{changes}: expected '{words}', got {code} {message}")
+                sys.exit(f"{str(changes)[:200]}: expected '{words}', got {code} {message}")
         for text, words in (("{", "expects JSON"), ("[]", "expects a JSON object")):
             code, message = error_of(text)
             assert code == 1 and words in message, message
