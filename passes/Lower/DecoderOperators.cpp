@@ -359,7 +359,7 @@ DecoderValues::Known DecoderValues::slice(onnx::NodeOp node) const {
     DimExpr start = (*starts)[i];
     std::optional<DimExpr::Bound> bound = boundOf(start, operand);
     if (bound && bound->max < 0)
-      start = start + (*shape)[at];
+      start = DimExpr::max(start + (*shape)[at], DimExpr(0));
     else if (!bound || bound->min < 0)
       return {};
     names[coordinateName(rank - at)] = coordinate(rank - at) + start;
