@@ -190,6 +190,54 @@ def pack(header, size):
     return struct.pack("<Q", len(text)) + text + bytes(size)
 
 
+def statistics():
+    """One value of width 2, with a hash that is not checked and one that is."""
+    kinds = {"absolute_max": ("F32", [2]), "mean_absolute": ("F64", [2]),
+             "mean_square": ("F64", [2]), "hessian": ("F32", [2, 2]),
+             "cross": ("F64", [2, 2]), "rows": ("F32", [3, 2]), "range": ("F32", [2])}
+    texts = dict.fromkeys(("ops", "weights", "float_ops", "float_weights", "data",
+                           "nibble", "blas", "sha256"), "")
+    fields = dict(texts, sequences=1, tokens=4, row_stride=2, width=2,
+                  readers=["q", "k"])
+
+    def make(fields=fields, kinds=kinds, form="nibble-statistics-1", ids=("q",)):
+        at, header = 0, {"__metadata__": {"format": form}}
+        for id in ids:
+            text = fields if isinstance(fields, str) else json.dumps(fields)
+            header["__metadata__"]["value:" + id] = text
+            for kind, (type, shape) in kinds.items():
+                size = int(type[1:]) // 8 * int(np.prod(shape))
+                header[f"{id}#{kind}"] = entry(type, shape, at, at + size)
+                at += size
+        return pack(header, at)
+
+    def without(kind):
+        return {name: kinds[name] for name in kinds if name != kind}
+
+    yield "whole", make()
+    yield "two", make(ids=("q", "mlp.down#1"))
+    yield "none", make(ids=())
+    yield "format", make(form="pt")
+    yield "no-format", pack({}, 0)
+    yield "hash", make(dict(fields, sha256="00"))
+    digest = lambda data: hashlib.sha256(data).hexdigest()
+    hashes = "".join(digest(bytes(size)) for size in (8, 8, 16, 16, 16, 32, 24))
+    yield "right-hash", make(dict(fields, sha256=digest(hashes.encode())))
+    for kind in kinds:
+        yield "without-" + kind, make(kinds=without(kind))
+        yield "shape-" + kind, make(kinds=dict(kinds, **{kind: ("F32", [3, 3, 1])}))
+        yield "type-" + kind, make(kinds=dict(kinds, **{kind: ("I32", kinds[kind][1])}))
+    yield "no-rows", make(dict(fields, row_stride=0), without("rows"))
+    yield "stranger", make(kinds=dict(kinds, median=("F32", [2])))
+    for name in fields:
+        yield "no-" + name, make({k: v for k, v in fields.items() if k != name})
+    yield "negative", make(dict(fields, tokens=-1))
+    yield "wide", make(dict(fields, width=2**62))
+    yield "readers", make(dict(fields, readers=[1, None, "v"]))
+    yield "list", make("[]")
+    yield "no-json", make("{")
+
+
 def field(number, value):
     """A field of a protocol buffer: a number, a float or bytes."""
     if isinstance(value, int):
@@ -658,7 +706,7 @@ def ir():
 
 def main():
     target = pathlib.Path(sys.argv[1])
-    for make in (npy, npz, safetensors, tokenizer, bundle, onnx, ir):
+    for make in (npy, npz, safetensors, statistics, tokenizer, bundle, onnx, ir):
         folder = target / make.__name__
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
