@@ -1,61 +1,20 @@
-# ===- kernels.py - Emulated kernels against NumPy ------------------------=== #
+# ===- products.py - Emulated matrix products against NumPy ---------------=== #
 #
 # Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #
 # ===--------------------------------------------------------------------=== #
-"""Runs small kernels on random data, and compares with NumPy.
+"""Products of tensor cores on random data.
 
-    kernels.py NAME FOLDER
+    products.py NAME FOLDER
 
 The fragments of a product are made here, from the formulas of the PTX ISA
 (sections on mma.m16n8k16 and others), lane by lane; the emulator gets them as
 arrays with one row per lane."""
 
-import pathlib
-import subprocess
-import sys
-
 import numpy as np
 
-RANDOM = np.random.default_rng(1)
-
-
-def run(folder, name, text, arrays):
-    folder = pathlib.Path(folder)
-    source, inputs = folder / f"{name}.mlir", folder / f"{name}.in.npz"
-    outputs = folder / f"{name}.out.npz"
-    source.write_text(text)
-    np.savez(inputs, **{str(i): a for i, a in enumerate(arrays) if a is not None})
-    command = ["quant-opt", source, f"--emulate-gpu={inputs}", "-o", outputs]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode != 0:
-        sys.exit(f"{result.stderr}error: {name} failed")
-    return np.load(outputs)
-
-
-def kernel(arguments, body, threads=32, blocks=1, shared=""):
-    return f"""
-gpu.module @m {{
-  gpu.func @k({arguments}) {f"workgroup({shared})" if shared else ""} kernel
-      attributes {{known_block_size = array<i32: {threads}, 1, 1>,
-                  known_grid_size = array<i32: {blocks}, 1, 1>}} {{
-    %c0 = arith.constant 0 : index
-    %c1 = arith.constant 1 : index
-    %t = gpu.thread_id x
-    %lane = gpu.lane_id
-{body}
-    gpu.return
-  }}
-}}
-"""
-
-
-def expect(name, got, want, tolerance=0.0):
-    error = np.abs(got.astype(np.float64) - want.astype(np.float64)).max()
-    if not error <= tolerance:
-        sys.exit(f"error: {name}: expected at most {tolerance}, got {error}")
-    print(f"{name}: ok")
+from harness import RANDOM, expect, kernel, main, pointer, run
 
 
 # The element of a matrix that element `i` of a lane's fragment is; `per` are in
@@ -141,29 +100,55 @@ def product(folder, name, element, total, k, per):
     expect(name, got, want.astype(c.dtype))
 
 
+def store_struct(name, count, element):
+    """Field i of a struct goes to column i of %d."""
+    fields = ", ".join([element] * count)
+    return "".join(
+        f"""
+    %{name}_{i} = llvm.extractvalue %{name}[{i}] : !llvm.struct<({fields})>
+    %at{i} = arith.constant {i} : index
+    memref.store %{name}_{i}, %d[{"%lane" if count == 4 else "%t"}, %at{i}] : memref<{32 if count == 4 else 128}x{count}x{element}>"""
+        for i in range(count)
+    )
+
+
+def ordered_metadata(positions, lanes_of_chunk):
+    """A word for each lane of a 16-row product: lane 4 g + t has the positions
+    of chunk c, that is of 16 columns, in rows g (low half) and g + 8, where t is
+    lanes_of_chunk[c]. Other lanes have some positions that nobody reads."""
+    words = np.full((32, 1), 0x44444444, np.uint32)
+    for g in range(8):
+        for chunk, t in enumerate(lanes_of_chunk):
+            word = 0
+            for half in range(2):
+                for group in range(4):
+                    i0, i1 = positions[g + 8 * half, 4 * chunk + group]
+                    word |= int(i0 | i1 << 2) << (16 * half + 4 * group)
+            words[4 * g + t, 0] = word
+    return words
+
+
+def sparse_operand(k, values):
+    """Values of 2:4 sparse rows: where they are, and the whole matrix."""
+    positions = np.array(
+        [[sorted(RANDOM.choice(4, 2, False)) for _ in range(k // 4)] for _ in range(16)]
+    )
+    full = np.zeros((16, k), np.float64)
+    for row in range(16):
+        for group in range(k // 4):
+            for i in range(2):
+                column = 4 * group + positions[row, group, i]
+                full[row, column] = values[row, 2 * group + i]
+    return positions, full
+
+
 def sparse(folder):
     """nvvm.mma.sp.sync with ordered metadata, both selectors."""
     for selector in (0, 1):
         values = (RANDOM.integers(-64, 65, (16, 16)) / 16).astype(np.float16)
         b = (RANDOM.integers(-64, 65, (32, 8)) / 16).astype(np.float16)
-        positions = np.array(
-            [[sorted(RANDOM.choice(4, 2, False)) for _ in range(8)] for _ in range(16)]
-        )
-        full = np.zeros((16, 32), np.float64)
-        for row in range(16):
-            for group in range(8):
-                for i in range(2):
-                    column = 4 * group + positions[row, group, i]
-                    full[row, column] = values[row, 2 * group + i]
-        metadata = np.full((32, 1), 0x44444444, np.uint32)
-        for g in range(8):
-            for chunk in range(2):
-                word = 0
-                for half in range(2):
-                    for group in range(4):
-                        i0, i1 = positions[g + 8 * half, 4 * chunk + group]
-                        word |= int(i0 | i1 << 2) << (16 * half + 4 * group)
-                metadata[4 * g + 2 * selector + chunk, 0] = word
+        positions, full = sparse_operand(32, values)
+        metadata = ordered_metadata(positions, (2 * selector, 2 * selector + 1))
         registers = lambda v, n: "".join(
             f"\n    %{v}{i} = vector.extract %v{v}[{i}] : vector<2xf16> from vector<{n}x2xf16>"
             for i in range(n)
@@ -179,13 +164,7 @@ def sparse(folder):
     %z = arith.constant 0.0 : f32
     %s = llvm.mlir.constant({selector} : i32) : i32
     %r = nvvm.mma.sp.sync A[{names("a", 4)}] B[{names("b", 4)}] C[%z, %z, %z, %z] sparseMetadata[%m] selector[%s] {{orderedMetadata, shape = #nvvm.shape<m = 16, n = 8, k = 32>}} : (vector<2xf16>, vector<2xf16>, f32) -> !llvm.struct<(f32, f32, f32, f32)>"""
-            + "".join(
-                f"""
-    %d{i} = llvm.extractvalue %r[{i}] : !llvm.struct<(f32, f32, f32, f32)>
-    %i{i} = arith.constant {i} : index
-    memref.store %d{i}, %d[%lane, %i{i}] : memref<32x4xf32>"""
-                for i in range(4)
-            )
+            + store_struct("r", 4, "f32")
         )
         arguments = "%a: memref<32x8xf16>, %b: memref<32x8xf16>, %meta: memref<32x1xi32>, %d: memref<32x4xf32>"
         arrays = [
@@ -196,6 +175,47 @@ def sparse(folder):
         got = run(folder, "sparse", kernel(arguments, body), arrays)["3"]
         want = (full @ b.astype(np.float64)).astype(np.float32)
         expect(f"mma.sp selector {selector}", from_fragments(got, (16, 8)), want)
+
+
+def sparse_bytes(folder):
+    """The same with 8-bit integers: m16n8k32 has its metadata in two lanes of a
+    quad, m16n8k64 in all four."""
+    for k, selector in ((32, 0), (32, 1), (64, 0)):
+        values = RANDOM.integers(-128, 128, (16, k // 2)).astype(np.int8)
+        b = RANDOM.integers(-128, 128, (k, 8)).astype(np.int8)
+        positions, full = sparse_operand(k, values)
+        first = 2 * selector
+        metadata = ordered_metadata(positions, range(first, first + k // 16))
+        words = k // 16  # registers of A, and of B
+        loads = "".join(
+            f"""
+    %i{r} = arith.constant {r} : index
+    %a{r} = memref.load %a[%lane, %i{r}] : memref<32x{words}xi32>
+    %b{r} = memref.load %b[%lane, %i{r}] : memref<32x{words}xi32>"""
+            for r in range(words)
+        )
+        names = lambda v: ", ".join(f"%{v}{r}" for r in range(words))
+        body = (
+            loads
+            + f"""
+    %m = memref.load %meta[%lane, %c0] : memref<32x1xi32>
+    %c = arith.constant 7 : i32
+    %s = llvm.mlir.constant({selector} : i32) : i32
+    %r = nvvm.mma.sp.sync A[{names("a")}] B[{names("b")}] C[%c, %c, %c, %c] sparseMetadata[%m] selector[%s] {{orderedMetadata, intOverflowBehavior = #nvvm.mma_int_overflow<wrapped>, multiplicandAPtxType = #nvvm.mma_type<s8>, multiplicandBPtxType = #nvvm.mma_type<s8>, shape = #nvvm.shape<m = 16, n = 8, k = {k}>}} : (i32, i32, i32) -> !llvm.struct<(i32, i32, i32, i32)>"""
+            + store_struct("r", 4, "i32")
+        )
+        arguments = (
+            f"%a: memref<32x{words}xi32>, %b: memref<32x{words}xi32>, "
+            "%meta: memref<32x1xi32>, %d: memref<32x4xi32>"
+        )
+        arrays = [
+            fragments(values, lambda lane, i: in_a(lane, i, 4), k // 4).view(np.int32),
+            fragments(b, lambda lane, i: in_b(lane, i, 4), k // 4).view(np.int32),
+            metadata,
+        ]
+        got = run(folder, "sparse-bytes", kernel(arguments, body), arrays)["3"]
+        want = full @ b.astype(np.float64) + 7
+        expect(f"mma.sp i8 k{k} selector {selector}", from_fragments(got, (16, 8)), want)
 
 
 def load_matrix(folder):
@@ -232,6 +252,16 @@ def load_matrix(folder):
                 ]
             )
         expect(f"ldmatrix transpose = {transposed}", got, want)
+
+
+def from_warpgroup(rows):
+    """The accumulators of 128 threads, 64 x 16."""
+    matrix = np.zeros((64, 16), np.float32)
+    for t in range(128):
+        for i in range(8):
+            row, column = in_c(t % 32, i % 4)
+            matrix[16 * (t // 32) + row, 8 * (i // 4) + column] = rows[t, i]
+    return matrix
 
 
 def warpgroup(folder):
@@ -288,173 +318,102 @@ def warpgroup(folder):
     shared = "%s : memref<1024xf16, #gpu.address_space<workgroup>> {llvm.align = 1024 : i64}"
     text = kernel(arguments, body, threads=128, shared=shared)
     got = run(folder, "wgmma", text, [rows, swizzled])["2"]
-    matrix = np.zeros((64, 16), np.float32)
-    for t in range(128):
-        for i in range(8):
-            row, column = in_c(t % 32, i % 4)
-            matrix[16 * (t // 32) + row, 8 * (i // 4) + column] = got[t, i]
+    matrix = from_warpgroup(got)
     # The accumulator is rounded after each of four steps.
     want = a.astype(np.float64) @ b.T.astype(np.float64)
     expect("wgmma", matrix, want, 1e-4)
 
 
-def shuffles(folder):
-    """The sum of a warp, by shuffles."""
-    x = RANDOM.integers(-100, 100, (32,)).astype(np.float32)
-    steps, last = "", "%v"
-    for s in (16, 8, 4, 2, 1):
-        steps += f"""
-    %o{s} = arith.constant {s} : i32
-    %r{s}, %valid{s} = gpu.shuffle xor {last}, %o{s}, %width : f32
-    %s{s} = arith.addf {last}, %r{s} : f32"""
-        last = f"%s{s}"
-    body = f"""
-    %width = arith.constant 32 : i32
-    %v = memref.load %x[%t] : memref<32xf32>{steps}
-    memref.store {last}, %d[%t] : memref<32xf32>"""
-    arguments = "%x: memref<32xf32>, %d: memref<32xf32>"
-    got = run(folder, "shuffle", kernel(arguments, body), [x])["1"]
-    expect("shuffle", got, np.full(32, x.sum(), np.float32))
+def place_of(swizzle, rows, row, column):
+    """Where element (row, column) of a matrix of halves is in shared memory, in
+    bytes, and how far apart its pieces are: (at, leading, stride). With a swizzle
+    of 128, 64 or 32 bytes a row is as long, and its chunks of 16 bytes change
+    places; without, each 8 x 8 block is 128 bytes in one piece."""
+    chunk, rest = column // 8, 2 * (column % 8)
+    if swizzle == 0:
+        leading = 16 * rows
+        return chunk * leading + row * 16 + rest, leading, 128
+    # Chunks of 128 bytes are what a swizzle counts.
+    chunk ^= row * swizzle // 128 % (swizzle // 16)
+    return row * swizzle + 16 * chunk + rest, 0, 8 * swizzle
 
 
-def bits(folder):
-    """Codes of 4 bits to halves by lop3: 0xFEDCBA98 is 0, 1, ... 7 after -8."""
-    body = """
-    %q = memref.load %x[%t] : memref<32xi32>
-    %mask = arith.constant 0x000f000f : i32
-    %mask16 = arith.constant 0x00f000f0 : i32
-    %magic = arith.constant 0x64006400 : i32
-    %m1032 = arith.constant dense<-1032.0> : vector<2xf16>
-    %sixteenth = arith.constant dense<0.0625> : vector<2xf16>
-    %m72 = arith.constant dense<-72.0> : vector<2xf16>
-    %low = ptx.lop3 %q, %mask, %magic table 234
-    %high = ptx.lop3 %q, %mask16, %magic table 234
-    %l = llvm.bitcast %low : i32 to vector<2xf16>
-    %h = llvm.bitcast %high : i32 to vector<2xf16>
-    %l0 = arith.addf %l, %m1032 : vector<2xf16>
-    %h0 = vector.fma %h, %sixteenth, %m72 : vector<2xf16>
-    %c2 = arith.constant 2 : index
-    vector.store %l0, %d[%t, %c0] : memref<32x4xf16>, vector<2xf16>
-    vector.store %h0, %d[%t, %c2] : memref<32x4xf16>, vector<2xf16>"""
-    arguments = "%x: memref<32xi32>, %d: memref<32x4xf16>"
-    words = RANDOM.integers(0, 2**32, 32, np.uint32)
-    words[0] = 0xFEDCBA98
-    got = run(folder, "lop3", kernel(arguments, body), [words])["1"]
-    want = np.stack([(words >> s & 15).astype(int) - 8 for s in (0, 16, 4, 20)], 1)
-    assert list(want[0]) == [0, 4, 1, 5]
-    expect("lop3", got, want)
+def warpgroup_from_shared(folder):
+    """nvvm.wgmma.mma_async m64n16k16, both operands by descriptors, for every
+    swizzle. The first product replaces the sum; the last is subtracted."""
+    for swizzle in (0, 32, 64, 128):
+        depth = swizzle // 2 or 16
+        steps = depth // 16
+        a = (RANDOM.integers(-64, 65, (64, depth)) / 16).astype(np.float16)
+        b = (RANDOM.integers(-64, 65, (16, depth)) / 16).astype(np.float16)
 
+        def arranged(matrix):
+            bytes = np.zeros(matrix.size, np.float16)
+            for (row, column), x in np.ndenumerate(matrix):
+                bytes[place_of(swizzle, len(matrix), row, column)[0] // 2] = x
+            return bytes
 
-def pipeline(folder):
-    """A 64 x 64 x 128 product of four warps: two stages of cp.async, ldmatrix,
-    mma.sync, launched by host code."""
-    import time
+        def descriptor(matrix, rows):
+            _, leading, stride = place_of(swizzle, rows, 0, 0)
+            kind = {0: 0, 128: 1, 64: 2, 32: 3}[swizzle]
+            bits = leading >> 4 << 16 | stride >> 4 << 32 | kind << 62
+            bits -= bits >> 63 << 64
+            size = rows * depth
+            return pointer(f"p{matrix}", f"s{matrix}", f"memref<{size}xf16, #gpu.address_space<workgroup>>", 3) + f"""
+    %field{matrix} = arith.shrui %p{matrix}_number, %four : i64
+    %bits{matrix} = arith.constant {bits} : i64
+    %d{matrix}0 = arith.ori %bits{matrix}, %field{matrix} : i64"""
 
-    a = (RANDOM.integers(-16, 17, (64, 128)) / 8).astype(np.float16)
-    b = (RANDOM.integers(-16, 17, (64, 128)) / 8).astype(np.float16)
-    tile = "memref<2x64x32xf16, #gpu.address_space<workgroup>>"
-    copies = "".join(
-        f"""
-      %{m}{stage} = nvgpu.device_async_copy %{m}[%row{i}, %k{i}], %s{m}[%to, %row{i}, %column{i}], 8 : memref<64x128xf16> to {tile}"""
-        for i in range(2)
-        for m in "ab"
-        for stage in [f"c{i}"]
-    )
-
-    def stage(number):
-        return f"""
-      %to = arith.remui {number}, %c2 : index
-      %from = arith.muli {number}, %c32 : index
-      %k0 = arith.addi %from, %column0 : index
-      %k1 = arith.addi %from, %column1 : index{copies}
-      %group = nvgpu.device_async_create_group %ac0, %ac1, %bc0, %bc1"""
-
-    products = ""
-    sums = [f"%x{j}" for j in range(8)]
-    for step in range(2):
-        products += f"""
-        %o{step} = arith.constant {16 * step} : index
-        %ka{step} = arith.addi %o{step}, %acolumn : index
-        %fa{step} = nvgpu.ldmatrix %sa[%now, %arow, %ka{step}] {{numTiles = 4 : i32, transpose = false}} : {tile} -> vector<4x2xf16>"""
-        for j in range(8):
+        struct = f"!llvm.struct<({', '.join(['f32'] * 8)})>"
+        products, last = "", "%ones"
+        for s in range(steps):
+            if s:
+                products += "".join(
+                    f"""
+    %d{m}{s} = arith.addi %d{m}{s - 1}, %two : i64"""
+                    for m in "ab"
+                )
+            out = "zero" if s == 0 else "one"
+            sign = "neg" if s == steps - 1 else "one"
             products += f"""
-        %n{step}_{j} = arith.constant {8 * j} : index
-        %brow{step}_{j} = arith.addi %n{step}_{j}, %brow : index
-        %kb{step}_{j} = arith.addi %o{step}, %bcolumn : index
-        %fb{step}_{j} = nvgpu.ldmatrix %sb[%now, %brow{step}_{j}, %kb{step}_{j}] {{numTiles = 2 : i32, transpose = false}} : {tile} -> vector<2x2xf16>
-        %y{step}_{j} = nvgpu.mma.sync (%fa{step}, %fb{step}_{j}, {sums[j]}) {{mmaShape = [16, 8, 16]}} : (vector<4x2xf16>, vector<2x2xf16>, vector<2x2xf32>) -> vector<2x2xf32>"""
-            sums[j] = f"%y{step}_{j}"
-    stores = "".join(
-        f"""
-    %n{j} = arith.constant {8 * j} : index
-    %col{j} = arith.addi %n{j}, %t2 : index
-    %lo{j} = vector.extract %acc#{j}[0] : vector<2xf32> from vector<2x2xf32>
-    %hi{j} = vector.extract %acc#{j}[1] : vector<2xf32> from vector<2x2xf32>
-    vector.store %lo{j}, %d[%r0, %col{j}] : memref<64x64xf32>, vector<2xf32>
-    vector.store %hi{j}, %d[%r1, %col{j}] : memref<64x64xf32>, vector<2xf32>"""
-        for j in range(8)
-    )
-    types = ", ".join(["vector<2x2xf32>"] * 8)
-    body = f"""
-    %c2 = arith.constant 2 : index
-    %c3 = arith.constant 3 : index
-    %c4 = arith.constant 4 : index
-    %c8 = arith.constant 8 : index
-    %c16 = arith.constant 16 : index
-    %c32 = arith.constant 32 : index
-    %warp = gpu.subgroup_id : index
-    %row0 = arith.divui %t, %c4 : index
-    %row1 = arith.addi %row0, %c32 : index
-    %quarter = arith.remui %t, %c4 : index
-    %column0 = arith.muli %quarter, %c8 : index
-    %column1 = arith.addi %column0, %c0 : index
-    %m0 = arith.muli %warp, %c16 : index
-    %l16 = arith.remui %lane, %c16 : index
-    %l8 = arith.remui %lane, %c8 : index
-    %arow = arith.addi %m0, %l16 : index
-    %ahalf = arith.divui %lane, %c16 : index
-    %acolumn = arith.muli %ahalf, %c8 : index
-    %brow = arith.addi %l8, %c0 : index
-    %eighth = arith.divui %lane, %c8 : index
-    %bhalf = arith.remui %eighth, %c2 : index
-    %bcolumn = arith.muli %bhalf, %c8 : index
-    %zero = arith.constant dense<0.0> : vector<2x2xf32>
-    scf.for %first = %c0 to %c1 step %c1 {{{stage("%first")}
-    }}
-    %acc:8 = scf.for %i = %c0 to %c4 step %c1 iter_args({", ".join(f"%x{j} = %zero" for j in range(8))}) -> ({types}) {{
-      %next = arith.addi %i, %c1 : index
-      %more = arith.cmpi ult, %next, %c4 : index
-      %token = nvgpu.device_async_create_group
-      nvgpu.device_async_wait %token
-      gpu.barrier
-      scf.if %more {{{stage("%next")}
-      }}
-      %now = arith.remui %i, %c2 : index{products}
-      gpu.barrier
-      scf.yield {", ".join(sums)} : {types}
-    }}
-    %g = arith.divui %lane, %c4 : index
-    %t4 = arith.remui %lane, %c4 : index
-    %t2 = arith.muli %t4, %c2 : index
-    %r0 = arith.addi %m0, %g : index
-    %r1 = arith.addi %r0, %c8 : index{stores}"""
-    arguments = "%a: memref<64x128xf16>, %b: memref<64x128xf16>, %d: memref<64x64xf32>"
-    shared = f"%sa : {tile}, %sb : {tile}"
-    text = "module attributes {gpu.container_module} {" + kernel(
-        arguments, body, threads=128, shared=shared
-    ) + f"""
-func.func @main({arguments}) {{
-  %c1 = arith.constant 1 : index
-  %c128 = arith.constant 128 : index
-  gpu.launch_func @m::@k blocks in (%c1, %c1, %c1) threads in (%c128, %c1, %c1)
-      args(%a : memref<64x128xf16>, %b : memref<64x128xf16>, %d : memref<64x64xf32>)
-  return
-}}
-}}"""
-    begin = time.monotonic()
-    got = run(folder, "pipeline", text, [a, b])["2"]
-    print(f"{time.monotonic() - begin:.2f} s", file=sys.stderr)
-    expect("pipeline", got, a.astype(np.float64) @ b.T.astype(np.float64), 1e-4)
+    %y{s} = nvvm.wgmma.mma_async %da{s}, %db{s}, {last}, #nvvm.shape<m = 64, n = 16, k = 16>, D [<f32>, <{out}>], A [<f16>, <{sign}>, <row>], B [<f16>, <one>, <col>] : {struct} -> {struct}"""
+            last = f"%y{s}"
+        ones = f"\n    %ones0 = llvm.mlir.undef : {struct}" + "".join(
+            f"\n    %ones{i + 1} = llvm.insertvalue %one, %ones{i}[{i}] : {struct}"
+            for i in range(8)
+        )
+        each = 64 * depth // 128
+        body = f"""
+    %four = arith.constant 4 : i64
+    %two = arith.constant 2 : i64
+    %one = arith.constant 1.0 : f32
+    %each = arith.constant {each} : index
+    %from = arith.muli %t, %each : index
+    %va = vector.load %a[%from] : memref<{64 * depth}xf16>, vector<{each}xf16>
+    vector.store %va, %sa[%from] : memref<{64 * depth}xf16, #gpu.address_space<workgroup>>, vector<{each}xf16>
+    %eachb = arith.constant {each // 4} : index
+    %fromb = arith.muli %t, %eachb : index
+    %vb = vector.load %b[%fromb] : memref<{16 * depth}xf16>, vector<{each // 4}xf16>
+    vector.store %vb, %sb[%fromb] : memref<{16 * depth}xf16, #gpu.address_space<workgroup>>, vector<{each // 4}xf16>
+    nvvm.fence.proxy {{kind = #nvvm.proxy_kind<async.shared>, space = #nvvm.shared_space<cta>}}
+    gpu.barrier{descriptor("a", 64)}{descriptor("b", 16)}{ones.replace("%ones8", "%ones")}
+    nvvm.wgmma.fence.aligned{products}
+    nvvm.wgmma.commit.group.sync.aligned
+    nvvm.wgmma.wait.group.sync.aligned 0{store_struct(last[1:], 8, "f32")}"""
+        arguments = (
+            f"%a: memref<{64 * depth}xf16>, %b: memref<{16 * depth}xf16>, "
+            "%d: memref<128x8xf32>"
+        )
+        shared = ", ".join(
+            f"%s{m} : memref<{rows * depth}xf16, #gpu.address_space<workgroup>> {{llvm.align = 1024 : i64}}"
+            for m, rows in (("a", 64), ("b", 16))
+        )
+        text = kernel(arguments, body, threads=128, shared=shared)
+        got = run(folder, "wgmma-shared", text, [arranged(a), arranged(b)])["2"]
+        kept, taken = a[:, : depth - 16], a[:, depth - 16 :]
+        want = kept.astype(np.float64) @ b[:, : depth - 16].T.astype(np.float64)
+        want -= taken.astype(np.float64) @ b[:, depth - 16 :].T.astype(np.float64)
+        expect(f"wgmma from shared memory, swizzle {swizzle}", from_warpgroup(got), want, 1e-4)
 
 
 TESTS = {
@@ -463,14 +422,11 @@ TESTS = {
     "bfloat": lambda f: product(f, "mma bf16", "bf16", "f32", 16, 2),
     "byte": lambda f: product(f, "mma i8", "i8", "i32", 32, 4),
     "sparse": sparse,
+    "sparse-bytes": sparse_bytes,
     "ldmatrix": load_matrix,
     "wgmma": warpgroup,
-    "shuffle": shuffles,
-    "lop3": bits,
-    "pipeline": pipeline,
+    "wgmma-shared": warpgroup_from_shared,
 }
 
 if __name__ == "__main__":
-    names = TESTS if sys.argv[1] == "all" else [sys.argv[1]]
-    for name in names:
-        TESTS[name](sys.argv[2])
+    main(TESTS)
