@@ -29,7 +29,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "AttentionTile.h"
-#include "Math.h"
+#include "nibble/codegen/Kernel/Math.h"
 
 #include <cmath>
 #include <limits>

@@ -12,7 +12,7 @@
 #ifndef NIBBLE_CODEGEN_CPU_ATTENTIONTILE_H
 #define NIBBLE_CODEGEN_CPU_ATTENTIONTILE_H
 
-#include "Kernel.h"
+#include "Lowerings.h"
 
 #include "nibble/dialects/QModel/QModel.h"
 

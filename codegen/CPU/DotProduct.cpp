@@ -32,7 +32,7 @@ static int64_t lanesOf(Value vector) {
 }
 
 /// Lanes of 32 bits that one instruction works on.
-int64_t DotProduct::widestLanes() const { return code.target.vectorBytes / 4; }
+int64_t DotProduct::widestLanes() const { return code.cpu->vectorBytes / 4; }
 
 /// `function` on parts of `operands` that are as long as registers, the first
 /// of which has lanes of 32 bits.
@@ -165,7 +165,7 @@ Value DotProduct::bytes(Value sum, llvm::ArrayRef<Value> weights,
 Value DotProduct::pairsOfWords(Value a, Value b) const {
   int64_t lanes = lanesOf(a) / 2;
   Type type = code.vector(code.i32(), lanes);
-  if (code.target.isX86() && kind != DotProductKind::Portable &&
+  if (code.cpu->isX86() && kind != DotProductKind::Portable &&
       (lanes == 8 || lanes == 16))
     return code.intrinsic(type,
                           lanes == 8 ? "llvm.x86.avx2.pmadd.wd"

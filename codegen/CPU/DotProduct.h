@@ -27,14 +27,14 @@
 #ifndef NIBBLE_CODEGEN_CPU_DOTPRODUCT_H
 #define NIBBLE_CODEGEN_CPU_DOTPRODUCT_H
 
-#include "Code.h"
+#include "Lowerings.h"
 
 namespace nibble::cpu {
 
 /// The dot products of `code.target`.
 class DotProduct {
 public:
-  explicit DotProduct(Code &code) : code(code), kind(code.target.dot) {}
+  explicit DotProduct(Code &code) : code(code), kind(code.cpu->dot) {}
 
   /// Whether `bytes` multiplies codes of up to `largest`; `words` does it all.
   bool takesBytes(int64_t largest) const;

@@ -19,7 +19,9 @@
 // A task is some blocks of eight outputs for up to `taskRows` rows of x, which
 // are done in tiles of as many rows as the target has registers for, and
 // smaller ones for what is left. With vectors of 16 lanes, a tile of several
-// rows does two blocks side by side. What a task needs of x is prepared once
+// rows does two blocks side by side, and one row two chunks of a block: fewer
+// instructions for as many bytes, so that more loads wait for memory at a time.
+// What a task needs of x is prepared once
 // for all its blocks (IntegerInput.cpp): `sum (q - p)` of each piece and,
 // unless x can be read as it is, its codes in the order in which weights
 // unpack, each piece padded with p to whole chunks. Long rows are done in slabs
@@ -76,12 +78,14 @@ Pieces::Pieces(const RowInterleavedLayout &layout, int64_t xGroup,
 IntegerTile::IntegerTile(Kernel &kernel, qkernel::PackedIntegerLinearOp op,
                          llvm::ArrayRef<Value> rowsOfX)
     : kernel(kernel), code(kernel.code), dotProduct(kernel.code), op(op),
-      layout(qkernel::rowInterleavedLayout(op.getLayout())),
+      layout(qkernel::rowInterleavedLayout(op.getRowLayout())),
       pieces(layout, op.getXGroup(), dotProduct), rowsOfX(rowsOfX),
       rows(static_cast<int64_t>(rowsOfX.size())),
       // One row waits for memory, which likes to be read in order.
-      blocksPerVector(rows > 1 && code.target.vectorBytes >= 64 ? 2 : 1),
+      blocksPerVector(rows > 1 && code.cpu->vectorBytes >= 64 ? 2 : 1),
       lanes(blocksPerVector * blockLanes),
+      chunksPerVector(takesChunkPairs() ? 2 : 1),
+      chunkLanes(chunksPerVector * lanes),
       floats(code.vector(code.f32(), lanes)),
       ints(code.vector(code.i32(), lanes)) {
   // A single row of any usual length is one slab, so that weights are read in
@@ -149,34 +153,26 @@ void IntegerTile::finish(Value block) {
 // Tasks
 //===----------------------------------------------------------------------===//
 
+static LinearTasks tasksOf(Kernel &kernel, qkernel::PackedIntegerLinearOp op) {
+  return LinearTasks(kernel, qkernel::rowInterleavedLayout(op.getRowLayout()),
+                     op.getX(), taskRows);
+}
+
 static DimExpr integerLinearTasks(Kernel &kernel, Operation *op) {
-  auto linear = cast<qkernel::PackedIntegerLinearOp>(op);
-  auto layout = qkernel::rowInterleavedLayout(linear.getLayout());
-  int64_t runs = llvm::divideCeil(layout.rowBlocks(), blocksPerTask(layout));
-  return rowTiles(rowsOfX(kernel, linear.getX()), taskRows) * DimExpr(runs);
+  return tasksOf(kernel, cast<qkernel::PackedIntegerLinearOp>(op)).count();
 }
 
 static TaskTile integerLinearTile(Kernel &kernel, Operation *op, Value task) {
-  auto linear = cast<qkernel::PackedIntegerLinearOp>(op);
-  auto layout = qkernel::rowInterleavedLayout(linear.getLayout());
-  return tileOfTask(kernel, rowsOfX(kernel, linear.getX()), taskRows, layout,
-                    blocksPerTask(layout), task);
+  return tasksOf(kernel, cast<qkernel::PackedIntegerLinearOp>(op)).tile(task);
 }
 
 static void integerLinearTask(Kernel &kernel, Operation *op, Value task) {
-  Code &code = kernel.code;
   auto linear = cast<qkernel::PackedIntegerLinearOp>(op);
-  auto layout = qkernel::rowInterleavedLayout(linear.getLayout());
-  DimExpr rows = rowsOfX(kernel, linear.getX());
-  // Tasks that share weights follow each other.
-  Value tiles = kernel.evaluate(rowTiles(rows, taskRows));
-  auto [from, to] =
-      blocksOfTask(code, layout, code.divide(task, tiles, /*isUnsigned=*/true));
-  Value tile = code.remainder(task, tiles, /*isUnsigned=*/true);
-  forRowTiles(kernel, rows, tile, taskRows, IntegerTile::mostRows(code.target),
-              [&, from = from, to = to](Index rowsOfTile) {
-                IntegerTile(kernel, linear, rowsOfTile).emit(from, to);
-              });
+  tasksOf(kernel, linear)
+      .emit(task, IntegerTile::mostRows(*kernel.code.cpu),
+            [&](Index rows, Value from, Value to) {
+              IntegerTile(kernel, linear, rows).emit(from, to);
+            });
 }
 
 void addIntegerLinearLowerings(LoweringTable &table) {

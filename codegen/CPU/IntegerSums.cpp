@@ -40,6 +40,7 @@ void IntegerTile::accumulate(Value from, Value to, Value firstPiece,
 
 Values IntegerTile::addPiece(Index blocks, Value piece, Value slot,
                              int64_t inputs, llvm::ArrayRef<Value> sums) {
+  prefetchFactors(blocks, piece);
   Values products =
       dotPiece(blocks, piece, slot, inputs, initialSums(blocks, piece, slot));
   Value ofWeight = scalesDiffer() ? scales(blocks, piece) : Value();
@@ -90,6 +91,29 @@ Values IntegerTile::initialSums(Index blocks, Value piece, Value slot) {
   return result;
 }
 
+/// Whether a vector of codes is two chunks, one behind the other in memory.
+bool IntegerTile::takesChunkPairs() const {
+  int64_t pair = 2 * pieces.chunkInputs;
+  return rows == 1 && code.cpu->vectorBytes >= 64 && !pieces.isWide &&
+         layout.chunkWords() == 1 && pieces.isAligned &&
+         pieces.inputs % pair == 0 && pieces.lastInputs % pair == 0;
+}
+
+/// Sums as `dot` takes them: those so far count among the even chunks.
+Values IntegerTile::inPairs(llvm::ArrayRef<Value> sums) {
+  return llvm::map_to_vector(sums, [&](Value sum) {
+    return chunksPerVector == 1 ? sum : code.concatenate(sum, code.zero(ints));
+  });
+}
+
+Values IntegerTile::joined(llvm::ArrayRef<Value> sums) {
+  return llvm::map_to_vector(sums, [&](Value sum) {
+    return chunksPerVector == 1 ? sum
+                                : code.add(code.slice(sum, 0, lanes),
+                                           code.slice(sum, lanes, lanes));
+  });
+}
+
 /// `sums` plus the products of a piece.
 Values IntegerTile::dotPiece(Index blocks, Value piece, Value slot,
                              int64_t inputs, llvm::ArrayRef<Value> sums) {
@@ -131,9 +155,10 @@ Values IntegerTile::dotPiece(Index blocks, Value piece, Value slot,
                      });
   }
   int64_t count = llvm::divideCeil(inputs, pieces.chunkInputs);
-  int64_t run = std::max<int64_t>(1, unrolledInputs / pieces.chunkInputs);
+  int64_t run =
+      std::max<int64_t>(chunksPerVector, unrolledInputs / pieces.chunkInputs);
   int64_t whole = count / run * run;
-  Values result(sums);
+  Values result = inPairs(sums);
   if (whole == run)
     result = dotChunks(code.index(0), run, result);
   else if (whole > run)
@@ -143,7 +168,7 @@ Values IntegerTile::dotPiece(Index blocks, Value piece, Value slot,
                        });
   if (whole < count)
     result = dotChunks(code.index(whole), count - whole, result);
-  return result;
+  return joined(result);
 }
 
 /// `sums` plus the products of `count` chunks, one pointer per block, with the
@@ -154,41 +179,70 @@ Values IntegerTile::dot(llvm::ArrayRef<Value> chunks,
   int64_t bytes = count * layout.chunkBytes();
   for (Value ofBlock : chunks)
     for (int64_t line = 0; line < bytes; line += cacheLine)
-      code.prefetch(ofBlock, prefetchBytes + line);
+      code.prefetch(ofBlock, chunksPerVector * prefetchBytes + line);
   // One row alone leaves registers, and nothing else to do in the meantime.
   DotSums growing(dotProduct, sums, pieces.isWide ? 0 : pieces.largestCode,
                   rows == 1 ? 2 : 1);
   Type element = pieces.isWide ? code.i16() : code.i8();
-  int64_t next = 0;
-  for (int64_t i = 0; i < count; ++i) {
+  for (int64_t i = 0; i < count; i += chunksPerVector) {
     Values chunk = llvm::map_to_vector(chunks, [&](Value ofBlock) {
       return code.address(code.i8(), ofBlock,
                           code.index(i * layout.chunkBytes()));
     });
-    for (Value weights : unpack(chunk)) {
+    for (auto [vector, weights] : llvm::enumerate(unpack(chunk))) {
       for (int64_t row = 0; row < rows; ++row) {
-        Value factors = code.load(code.i32(), prepared[row], code.index(next));
-        growing.add(row, weights,
-                    code.reinterpret(code.broadcast(factors, lanes), element));
+        Value factors =
+            factorsOfX(prepared[row], i, static_cast<int64_t>(vector));
+        growing.add(row, weights, code.reinterpret(factors, element));
       }
       if (hasXOffset())
         growing.add(rows, weights, code.integer(weights.getType(), 1));
-      ++next;
     }
   }
   return growing.finish();
 }
 
+/// Four codes of x for a vector that a chunk unpacks to, in all lanes; of two
+/// chunks in half of them each.
+Value IntegerTile::factorsOfX(Value prepared, int64_t chunk, int64_t vector) {
+  int64_t vectors = pieces.chunkVectors, first = chunk * vectors;
+  if (chunksPerVector == 1)
+    return code.broadcast(
+        code.load(code.i32(), prepared, code.index(first + vector)), lanes);
+  Value both = code.load(code.vector(code.i32(), 2 * vectors), prepared,
+                         code.index(first));
+  llvm::SmallVector<int32_t> order(lanes, static_cast<int32_t>(vector));
+  order.append(lanes, static_cast<int32_t>(vectors + vector));
+  return code.permute(both, order);
+}
+
+/// Scales and zero points are streams of their own beside the codes.
+void IntegerTile::prefetchFactors(Index blocks, Value piece) {
+  if (!scalesDiffer())
+    return;
+  Type stored = op.getRowLayout().getScales();
+  for (Value block : blocks) {
+    Value first = blockGroup(block, piece);
+    code.prefetch(code.address(stored, kernel.pointer(op.getScales()), first),
+                  prefetchBytes);
+    if (op.getZeros())
+      code.prefetch(
+          code.address(code.i8(), kernel.pointer(op.getZeros()), first),
+          prefetchBytes);
+  }
+}
+
 /// The codes of a chunk, as many per vector and row as x has in 32 bits.
 Values IntegerTile::unpack(llvm::ArrayRef<Value> chunk) {
   int64_t bits = layout.element.bits;
-  Type blockInts = code.vector(code.i32(), blockLanes);
+  Type blockInts = code.vector(code.i32(), chunksPerVector * blockLanes);
+  Type allInts = code.vector(code.i32(), chunkLanes);
   auto word = [&](int64_t i) {
     return sideBySide(code, chunk, [&](Value ofBlock) {
       return code.load(blockInts, ofBlock, code.index(i * blockLanes));
     });
   };
-  auto number = [&](int64_t value) { return code.integer(ints, value); };
+  auto number = [&](int64_t value) { return code.integer(allInts, value); };
   auto masked = [&](Value value, int64_t shift, int64_t mask) {
     if (shift)
       value = code.shiftRight(value, number(shift));
@@ -242,7 +296,7 @@ Values IntegerTile::unpack(llvm::ArrayRef<Value> chunk) {
 
 Value IntegerTile::scales(Index blocks, Value piece) {
   return sideBySide(code, blocks, [&](Value block) {
-    return code.loadFloats(op.getLayout().getScales(), blockLanes,
+    return code.loadFloats(op.getRowLayout().getScales(), blockLanes,
                            kernel.pointer(op.getScales()),
                            blockGroup(block, piece));
   });

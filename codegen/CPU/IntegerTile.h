@@ -14,7 +14,7 @@
 #define NIBBLE_CODEGEN_CPU_INTEGERTILE_H
 
 #include "DotProduct.h"
-#include "Kernel.h"
+#include "Lowerings.h"
 
 #include "nibble/dialects/QKernel/QKernel.h"
 
@@ -78,7 +78,8 @@ private:
   Value ordered(Value bytes);
   Value zeroOfX(Value row, Value piece);
 
-  // Sums. `blocks` are side by side in the lanes of a vector.
+  // Sums. `blocks` are side by side in the lanes of a vector, and where chunks
+  // are too, so are the sums of even and of odd ones.
   void accumulate(Value from, Value to, Value firstPiece, Value count,
                   int64_t inputs);
   Values addPiece(Index blocks, Value piece, Value slot, int64_t inputs,
@@ -86,9 +87,14 @@ private:
   Values initialSums(Index blocks, Value piece, Value slot);
   Values dotPiece(Index blocks, Value piece, Value slot, int64_t inputs,
                   llvm::ArrayRef<Value> sums);
+  bool takesChunkPairs() const;
+  Values inPairs(llvm::ArrayRef<Value> sums);
+  Values joined(llvm::ArrayRef<Value> sums);
   Values dot(llvm::ArrayRef<Value> chunks, llvm::ArrayRef<Value> codes,
              int64_t count, llvm::ArrayRef<Value> sums);
   Values unpack(llvm::ArrayRef<Value> chunk);
+  Value factorsOfX(Value prepared, int64_t chunk, int64_t vector);
+  void prefetchFactors(Index blocks, Value piece);
   void finish(Value block);
 
   // Blocks.
@@ -200,7 +206,9 @@ private:
   RowInterleavedLayout layout;
   Pieces pieces;
   Values rowsOfX;
-  int64_t rows, blocksPerVector, lanes;
+  int64_t rows;
+  int64_t blocksPerVector, lanes;      ///< of sums
+  int64_t chunksPerVector, chunkLanes; ///< of products
   int64_t slabPieces;
   Value firstBlock, lastBlock;
   Type floats, ints;

@@ -15,10 +15,11 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Parts.h"
+#include "Lowerings.h"
 
-#include "nibble/Support/WeightStore.h"
 #include "nibble/codegen/CPU/Kernels.h"
+#include "nibble/codegen/Kernel/KernelBody.h"
+#include "nibble/codegen/Kernel/Parts.h"
 #include "nibble/dialects/QKernel/QKernel.h"
 
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
@@ -42,38 +43,6 @@ namespace {
 
 using namespace cpu;
 
-/// Whether elements of this type have code: floats, booleans, and integers that
-/// fill bytes or divide them.
-bool isSupportedElement(Type type) {
-  if (isa<FloatType>(type))
-    return fromMlirType(type).has_value();
-  auto integer = dyn_cast<IntegerType>(type);
-  return integer && integer.getWidth() <= 64 &&
-         llvm::isPowerOf2_32(integer.getWidth()) &&
-         !integer.isUnsignedInteger(1);
-}
-
-bool hasSupportedTypes(Operation *op) {
-  auto supported = [](Type type) {
-    auto tensor = dyn_cast<RankedTensorType>(type);
-    return isa<NoneType>(type) ||
-           (tensor && isSupportedElement(tensor.getElementType()));
-  };
-  return llvm::all_of(op->getOperandTypes(), supported) &&
-         llvm::all_of(op->getResultTypes(), supported);
-}
-
-bool hasRequiredOperands(Operation *op) {
-  auto node = dyn_cast<onnx::NodeOp>(op);
-  if (!node)
-    return true;
-  unsigned count = findLowering(op)->operands;
-  return node.getInputs().size() >= count &&
-         llvm::none_of(node.getInputs().take_front(count), [](Value operand) {
-           return isa<NoneType>(operand.getType());
-         });
-}
-
 /// Lowers one kernel into `result`.
 class KernelLowering {
 public:
@@ -86,10 +55,8 @@ public:
   LogicalResult run(KernelSignature &signature);
 
 private:
-  LogicalResult check();
   void createFunctions();
   void emitBody(Kernel &kernel, DimExpr &tasks);
-  Value constantAddress(Code &code, onnx::ConstantOp constant);
 
   Block &sourceBlock() { return source.getBody().front(); }
 
@@ -102,39 +69,6 @@ private:
   LLVM::LLVMFuncOp body;
   unsigned constants = 0;
 };
-
-/// Collects what has no code: all of it, before anything is emitted.
-LogicalResult KernelLowering::check() {
-  bool ok = true;
-  for (Operation &op : sourceBlock()) {
-    auto constant = dyn_cast<onnx::ConstantOp>(op);
-    if (constant && !isa<DenseElementsAttr>(constant.getValue())) {
-      op.emitError("expects a dense literal in a kernel; larger constants are "
-                   "weights");
-      ok = false;
-    }
-    if (isLeaf(&op))
-      continue;
-    if (!findLowering(&op)) {
-      InFlightDiagnostic error = op.emitError("no CPU code for ");
-      if (auto node = dyn_cast<onnx::NodeOp>(op))
-        error << "ONNX operator '" << node.getOpType() << "'";
-      else
-        error << "'" << op.getName() << "'";
-      error << " yet";
-      ok = false;
-    } else if (!hasRequiredOperands(&op)) {
-      op.emitError("expects ") << findLowering(&op)->operands
-                               << " operands, or more, that are not absent";
-      ok = false;
-    } else if (!hasSupportedTypes(&op)) {
-      op.emitError("no CPU code for these element types: expects floats, "
-                   "booleans and integers of 2, 4, 8, 16, 32 or 64 bits");
-      ok = false;
-    }
-  }
-  return success(ok);
-}
 
 /// Both functions with their parameters; `builder` ends in the body.
 void KernelLowering::createFunctions() {
@@ -169,7 +103,7 @@ void KernelLowering::createFunctions() {
       LLVM::Linkage::External, /*dsoLocal=*/true);
   entry.setPassthroughAttr(builder.getStrArrayAttr({"nounwind"}));
   builder.setInsertionPointToStart(entry.addEntryBlock(builder));
-  Code code(builder, location, target);
+  Code code(builder, location, &target);
   Values operands;
   for (size_t i = 0; i < buffers; ++i)
     operands.push_back(code.load(pointer, entry.getArgument(0), code.index(i)));
@@ -179,40 +113,6 @@ void KernelLowering::createFunctions() {
   LLVM::CallOp::create(builder, location, body, operands);
   LLVM::ReturnOp::create(builder, location, ValueRange());
   builder.setInsertionPointToStart(body.addEntryBlock(builder));
-}
-
-Value KernelLowering::constantAddress(Code &code, onnx::ConstantOp constant) {
-  std::string name =
-      source.getSymName().str() + ".constant" + std::to_string(constants++);
-  auto type = cast<RankedTensorType>(constant.getType());
-  auto dense = cast<DenseElementsAttr>(constant.getValue());
-  Type element = type.getElementType();
-  int64_t count = type.getNumElements();
-  if (element.getIntOrFloatBitWidth() <= 8) {
-    // Bytes as a tensor has them: one per boolean, several small elements in
-    // one.
-    FailureOr<Tensor> tensor = tensorFromLiteral(dense);
-    if (failed(tensor))
-      return code.zero(code.i64());
-    element = builder.getI8Type();
-    count = static_cast<int64_t>(tensor->bytes().size());
-    llvm::ArrayRef<char> bytes(
-        reinterpret_cast<const char *>(tensor->bytes().data()), count);
-    dense = DenseElementsAttr::getFromRawBuffer(
-        RankedTensorType::get({count}, element), bytes);
-  } else if (isa<IntegerType>(element)) {
-    element = builder.getIntegerType(element.getIntOrFloatBitWidth());
-    dense = cast<DenseElementsAttr>(DenseElementsAttr::get(
-        type.clone(element), llvm::to_vector(dense.getValues<llvm::APInt>())));
-  }
-  Type array = LLVM::LLVMArrayType::get(element, count);
-  dense = dense.reshape(RankedTensorType::get({count}, element));
-  OpBuilder atStart(result.getBodyRegion());
-  auto global = LLVM::GlobalOp::create(
-      atStart, constant.getLoc(), array, /*isConstant=*/true,
-      LLVM::Linkage::Internal, name, dense, /*alignment=*/64, /*addrSpace=*/0,
-      /*dsoLocal=*/true);
-  return LLVM::AddressOfOp::create(code.builder, code.location, global);
 }
 
 void KernelLowering::emitBody(Kernel &kernel, DimExpr &tasks) {
@@ -231,7 +131,7 @@ void KernelLowering::emitBody(Kernel &kernel, DimExpr &tasks) {
 
   for (Value result : yielded)
     kernel.outputs[result] = body.getArgument(output++);
-  std::vector<Part> parts = Part::of(sourceBlock());
+  std::vector<Part> parts = Part::of(sourceBlock(), cpuLowerings());
   for (const Part &part : parts) {
     Value first = kernel.evaluate(tasks);
     tasks = tasks + part.tasks(kernel);
@@ -248,17 +148,17 @@ void KernelLowering::emitBody(Kernel &kernel, DimExpr &tasks) {
 }
 
 LogicalResult KernelLowering::run(KernelSignature &signature) {
-  if (failed(check()) || failed(dims.run(source)))
+  if (failed(checkBody(source, cpuLowerings(), dims)))
     return failure();
-  for (Operation &op : sourceBlock())
-    for (Value result : op.getResults())
-      if (isa<RankedTensorType>(result.getType()) && !dims.of(result).shape)
-        return op.emitError("no CPU code for a result whose shape depends on "
-                            "data");
   createFunctions();
-  Kernel kernel(Code(builder, location, target), dims);
-  kernel.constantAddress = [&](onnx::ConstantOp constant) {
-    return constantAddress(kernel.code, constant);
+  Kernel kernel(Code(builder, location, &target), dims, cpuLowerings());
+  kernel.constantAddress = [&](onnx::ConstantOp constant) -> Value {
+    std::string name =
+        source.getSymName().str() + ".constant" + std::to_string(constants++);
+    auto global = makeConstant(constant, name, result.getBodyRegion());
+    if (!global)
+      return kernel.unsupported(constant, "a literal without bytes");
+    return LLVM::AddressOfOp::create(builder, location, global);
   };
   DimExpr tasks(0);
   emitBody(kernel, tasks);
@@ -284,10 +184,19 @@ LogicalResult convertToLlvm(ModuleOp module) {
 
 } // namespace
 
-bool hasCpuLowering(Operation *op) {
-  return isLeaf(op) ||
-         (findLowering(op) && hasRequiredOperands(op) && hasSupportedTypes(op));
+const LoweringTable &cpu::cpuLowerings() {
+  static const LoweringTable table = [] {
+    LoweringTable result("CPU");
+    addLowerings(result);
+    addAttentionLowerings(result);
+    addPackedLinearLowerings(result);
+    addIntegerLinearLowerings(result);
+    return result;
+  }();
+  return table;
 }
+
+bool hasCpuLowering(Operation *op) { return hasLowering(op, cpuLowerings()); }
 
 FailureOr<LoweredKernels> lowerKernels(ModuleOp module,
                                        const CpuTarget &target) {

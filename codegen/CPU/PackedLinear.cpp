@@ -52,8 +52,8 @@ class Tile {
 public:
   Tile(Kernel &kernel, qkernel::PackedLinearOp op, Index rowsOfX)
       : kernel(kernel), code(kernel.code), op(op),
-        layout(qkernel::rowInterleavedLayout(op.getLayout())), rowsOfX(rowsOfX),
-        rows(static_cast<int64_t>(rowsOfX.size())),
+        layout(qkernel::rowInterleavedLayout(op.getRowLayout())),
+        rowsOfX(rowsOfX), rows(static_cast<int64_t>(rowsOfX.size())),
         perGroup(llvm::divideCeil(layout.group, pieceInputs)),
         blocksPerVector(blocksSideBySide()),
         lanes(blocksPerVector * blockLanes),
@@ -121,7 +121,7 @@ private:
   int64_t blocksSideBySide() {
     if (layout.element.isFloat())
       return 1;
-    return (rows == 1 ? 2 : 1) * (code.target.vectorBytes >= 64 ? 2 : 1);
+    return (rows == 1 ? 2 : 1) * (code.cpu->vectorBytes >= 64 ? 2 : 1);
   }
   /// Whether codes stay where they are in their words, and x is scaled instead.
   /// Vectors of eight inputs must all be scaled alike.
@@ -159,7 +159,7 @@ Values Tile::floatSums(Value block) {
   // the units busy.
   int64_t sumsPerRow = rows == 1 ? 8 : 2;
   int64_t step = 8;
-  Type stored = op.getLayout().getElement();
+  Type stored = op.getRowLayout().getElement();
   Value weights = code.address(stored, kernel.pointer(op.getWeight()),
                                code.mul(block, code.index(layout.in * lanes)));
   auto advance = [&](Values sums, Value first, int64_t inputs) {
@@ -317,8 +317,8 @@ Values Tile::group(Index blocks, llvm::ArrayRef<Value> sums, Value index,
     parts = addParts(parts, code.index(pieces), rest);
 
   Value scale = ofBlocks(blocks, [&](Value block) {
-    return scalesOf(kernel, layout, op.getLayout().getScales(), op.getScales(),
-                    block, index);
+    return scalesOf(kernel, layout, op.getRowLayout().getScales(),
+                    op.getScales(), block, index);
   });
   Values result;
   for (int64_t row = 0; row < rows; ++row)
@@ -420,39 +420,33 @@ Value Tile::inputSum(int64_t row, Value firstInput, int64_t inputs) {
 // Tasks
 //===----------------------------------------------------------------------===//
 
+LinearTasks tasksOf(Kernel &kernel, qkernel::PackedLinearOp op) {
+  return LinearTasks(kernel, qkernel::rowInterleavedLayout(op.getRowLayout()),
+                     op.getX(), taskRows);
+}
+
 DimExpr packedLinearTasks(Kernel &kernel, Operation *op) {
-  auto linear = cast<qkernel::PackedLinearOp>(op);
-  auto layout = qkernel::rowInterleavedLayout(linear.getLayout());
-  int64_t runs = llvm::divideCeil(layout.rowBlocks(), blocksPerTask(layout));
-  return rowTiles(rowsOfX(kernel, linear.getX()), taskRows) * DimExpr(runs);
+  return tasksOf(kernel, cast<qkernel::PackedLinearOp>(op)).count();
 }
 
 TaskTile packedLinearTile(Kernel &kernel, Operation *op, Value task) {
-  auto linear = cast<qkernel::PackedLinearOp>(op);
-  auto layout = qkernel::rowInterleavedLayout(linear.getLayout());
-  return tileOfTask(kernel, rowsOfX(kernel, linear.getX()), taskRows, layout,
-                    blocksPerTask(layout), task);
+  return tasksOf(kernel, cast<qkernel::PackedLinearOp>(op)).tile(task);
 }
 
 void packedLinearTask(Kernel &kernel, Operation *op, Value task) {
   Code &code = kernel.code;
   auto linear = cast<qkernel::PackedLinearOp>(op);
-  auto layout = qkernel::rowInterleavedLayout(linear.getLayout());
-  DimExpr rows = rowsOfX(kernel, linear.getX());
-  Value tiles = kernel.evaluate(rowTiles(rows, taskRows));
-  auto [from, to] =
-      blocksOfTask(code, layout, code.divide(task, tiles, /*isUnsigned=*/true));
-  Value tile = code.remainder(task, tiles, /*isUnsigned=*/true);
-  auto emit = [&, from = from, to = to](Index rowsOfTile) {
-    if (!layout.sparse24)
-      return Tile(kernel, linear, rowsOfTile).emit(from, to);
+  bool isSparse = qkernel::rowInterleavedLayout(linear.getRowLayout()).sparse24;
+  auto emit = [&](Index rows, Value from, Value to) {
+    if (!isSparse)
+      return Tile(kernel, linear, rows).emit(from, to);
     code.loop(from, to, 1, [&](Value block) {
-      SparseTile(kernel, linear, rowsOfTile, block).emit();
+      SparseTile(kernel, linear, rows, block).emit();
     });
   };
   // Sparse tiles have sums for at most four rows.
-  int64_t most = layout.sparse24 ? 4 : Tile::mostRows(code.target);
-  forRowTiles(kernel, rows, tile, taskRows, most, emit);
+  int64_t most = isSparse ? 4 : Tile::mostRows(*code.cpu);
+  tasksOf(kernel, linear).emit(task, most, emit);
 }
 
 } // namespace

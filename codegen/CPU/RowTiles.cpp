@@ -11,15 +11,6 @@
 
 namespace nibble::cpu {
 
-DimExpr rowsOfX(Kernel &kernel, Value x) {
-  const Shape &shape = kernel.shape(x);
-  return Kernel::product(shape, 0, shape.size() - 1);
-}
-
-DimExpr rowTiles(const DimExpr &rows, int64_t size) {
-  return (rows + DimExpr(size - 1)).floorDiv(DimExpr(size));
-}
-
 /// Rows [first, end) in tiles of `most`, where `end` may be inside of the last.
 static void forRowRange(Code &code, Value first, Value end, int64_t most,
                         llvm::function_ref<void(Index rows)> emit) {
@@ -43,48 +34,71 @@ static void forRowRange(Code &code, Value first, Value end, int64_t most,
   forRowRange(code, smaller, end, most / 2, emit);
 }
 
-void forRowTiles(Kernel &kernel, const DimExpr &rows, Value tile, int64_t size,
-                 int64_t most, llvm::function_ref<void(Index rows)> emit) {
-  Code &code = kernel.code;
-  if (rows.asConstant() == 1)
-    return emit(code.index(0));
-  Value first = code.mul(tile, code.index(size));
-  Value end =
-      code.minimum(code.add(first, code.index(size)), kernel.evaluate(rows));
-  forRowRange(code, first, end, std::min(size, most), emit);
-}
-
-TaskTile tileOfTask(Kernel &kernel, const DimExpr &rows, int64_t size,
-                    const RowInterleavedLayout &layout, int64_t blocks,
-                    Value task) {
-  Code &code = kernel.code;
-  constexpr int64_t lanes = RowInterleavedLayout::rows;
-  Value tiles = kernel.evaluate(rowTiles(rows, size));
-  Value run = code.divide(task, tiles, /*isUnsigned=*/true);
-  Value tile = code.remainder(task, tiles, /*isUnsigned=*/true);
-  TaskTile result;
-  result.rows = rows.asConstant() == 1 ? 1 : size;
-  result.columns = blocks * lanes;
-  result.firstRow = code.mul(tile, code.index(size));
-  result.endRow = code.minimum(code.add(result.firstRow, code.index(size)),
-                               kernel.evaluate(rows));
-  result.firstColumn = code.mul(run, code.index(result.columns));
-  result.endColumn = code.add(result.firstColumn, code.index(result.columns));
-  if (layout.out % result.columns)
-    result.endColumn = code.minimum(result.endColumn, code.index(layout.out));
-  return result;
-}
-
 int64_t blocksPerTask(const RowInterleavedLayout &layout) {
   return std::clamp<int64_t>(layout.rowBlocks() / 64, 4, 16) / 4 * 4;
 }
 
-std::pair<Value, Value>
-blocksOfTask(Code &code, const RowInterleavedLayout &layout, Value run) {
-  Value perTask = code.index(blocksPerTask(layout));
-  Value from = code.mul(run, perTask);
-  return {from, code.minimum(code.add(from, perTask),
-                             code.index(layout.rowBlocks()))};
+LinearTasks::LinearTasks(Kernel &kernel, const RowInterleavedLayout &layout,
+                         Value x, int64_t tileRows)
+    : kernel(kernel), code(kernel.code), layout(layout), tileRows(tileRows) {
+  const Shape &shape = kernel.shape(x);
+  rows = Kernel::product(shape, 0, shape.size() - 1);
+  tiles = (rows + DimExpr(tileRows - 1)).floorDiv(DimExpr(tileRows));
+}
+
+DimExpr LinearTasks::count() const {
+  int64_t runs = llvm::divideCeil(layout.rowBlocks(), blocksPerTask(layout));
+  return tiles * DimExpr(runs);
+}
+
+std::pair<Value, Value> LinearTasks::place(Value task) const {
+  Value count = kernel.evaluate(tiles);
+  return {code.divide(task, count, /*isUnsigned=*/true),
+          code.remainder(task, count, /*isUnsigned=*/true)};
+}
+
+std::pair<Value, Value> LinearTasks::rowRange(Value tile) const {
+  if (rows.asConstant() == 1)
+    return {code.index(0), code.index(1)};
+  Value first = code.mul(tile, code.index(tileRows));
+  return {first, code.minimum(code.add(first, code.index(tileRows)),
+                              kernel.evaluate(rows))};
+}
+
+std::pair<Value, Value> LinearTasks::blockRange(Value run) const {
+  int64_t perTask = blocksPerTask(layout);
+  Value from = code.mul(run, code.index(perTask));
+  Value to = code.add(from, code.index(perTask));
+  if (layout.rowBlocks() % perTask)
+    to = code.minimum(to, code.index(layout.rowBlocks()));
+  return {from, to};
+}
+
+TaskTile LinearTasks::tile(Value task) const {
+  constexpr int64_t lanes = RowInterleavedLayout::rows;
+  auto [run, tile] = place(task);
+  auto [from, to] = blockRange(run);
+  TaskTile result;
+  result.rows = rows.asConstant() == 1 ? 1 : tileRows;
+  result.columns = blocksPerTask(layout) * lanes;
+  std::tie(result.firstRow, result.endRow) = rowRange(tile);
+  result.firstColumn = code.mul(from, code.index(lanes));
+  result.endColumn = code.mul(to, code.index(lanes));
+  if (layout.out % lanes)
+    result.endColumn = code.minimum(result.endColumn, code.index(layout.out));
+  return result;
+}
+
+void LinearTasks::emit(
+    Value task, int64_t most,
+    llvm::function_ref<void(Index rows, Value from, Value to)> body) const {
+  auto [run, tile] = place(task);
+  auto [from, to] = blockRange(run);
+  auto [first, end] = rowRange(tile);
+  auto emit = [&, from = from, to = to](Index rows) { body(rows, from, to); };
+  if (rows.asConstant() == 1)
+    return emit(code.index(0));
+  forRowRange(code, first, end, std::min(tileRows, most), emit);
 }
 
 Values blocksFrom(Code &code, Value first, Value last, int64_t count) {

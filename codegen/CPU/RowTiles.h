@@ -13,41 +13,54 @@
 #ifndef NIBBLE_CODEGEN_CPU_ROWTILES_H
 #define NIBBLE_CODEGEN_CPU_ROWTILES_H
 
-#include "Kernel.h"
+#include "Lowerings.h"
 
 #include "nibble/Target/PackedLayout.h"
 
 namespace nibble::cpu {
 
-/// Rows of x, a tensor [..., inputs].
-DimExpr rowsOfX(Kernel &kernel, Value x);
-/// Tiles of `size` that cover them.
-DimExpr rowTiles(const DimExpr &rows, int64_t size);
+/// The tasks of a linear: a run of blocks of outputs for a tile of rows of x.
+/// Those with the same blocks, which share weights, follow each other.
+class LinearTasks {
+public:
+  /// `x` is a tensor [..., inputs]; tiles have `tileRows` of its rows.
+  LinearTasks(Kernel &kernel, const RowInterleavedLayout &layout, Value x,
+              int64_t tileRows);
 
-/// Emits the code for tile `tile` of `size` out of `rows`: `most` (a power of
-/// two) rows at a time, and at the end a power of two that holds what is left.
-/// Rows behind the end are the last row again: its results are the same and go
-/// to the same place.
-void forRowTiles(Kernel &kernel, const DimExpr &rows, Value tile, int64_t size,
-                 int64_t most, llvm::function_ref<void(Index rows)> emit);
+  DimExpr count() const;
+  /// What a task writes.
+  TaskTile tile(Value task) const;
+  /// Emits the code of a task for the blocks [from, to): `most` (a power of
+  /// two) rows at a time, and at the end a power of two that holds what is
+  /// left. Rows behind the end are the last row again: its results are the same
+  /// and go to the same place.
+  void
+  emit(Value task, int64_t most,
+       llvm::function_ref<void(Index rows, Value from, Value to)> body) const;
 
-/// What task `task` writes, of a linear whose tasks take `size` of `rows` and
-/// `blocks` blocks of outputs; tasks with the same blocks follow each other.
-TaskTile tileOfTask(Kernel &kernel, const DimExpr &rows, int64_t size,
-                    const RowInterleavedLayout &layout, int64_t blocks,
-                    Value task);
+private:
+  /// Of a task: the number of its run of blocks, and of its tile.
+  std::pair<Value, Value> place(Value task) const;
+  /// The rows [first, second) of a tile.
+  std::pair<Value, Value> rowRange(Value tile) const;
+  /// The blocks [first, second) of a run.
+  std::pair<Value, Value> blockRange(Value run) const;
 
-/// How far ahead weights are asked for. Processors do it themselves, but stop
-/// at each page.
+  Kernel &kernel;
+  Code &code;
+  RowInterleavedLayout layout;
+  DimExpr rows, tiles;
+  int64_t tileRows;
+};
+
+/// How far ahead weights are asked for, at least. Processors do it themselves,
+/// but stop at each page.
 inline constexpr int64_t prefetchBytes = 2048;
 inline constexpr int64_t cacheLine = 64;
 
 /// Blocks of outputs per task: more of them share what is prepared of x, fewer
 /// leave work for more threads. A multiple of what vectors may hold.
 int64_t blocksPerTask(const RowInterleavedLayout &layout);
-/// The blocks [first, second) of the `run`-th tasks of all row tiles.
-std::pair<Value, Value>
-blocksOfTask(Code &code, const RowInterleavedLayout &layout, Value run);
 
 /// `count` blocks from `first` on. Behind `last` that is the last one again:
 /// its results are the same and go to the same place.

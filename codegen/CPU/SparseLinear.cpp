@@ -38,7 +38,7 @@ static constexpr int64_t positionsPerWord = 16;
 SparseTile::SparseTile(Kernel &kernel, qkernel::PackedLinearOp op,
                        Index rowsOfX, Value block)
     : kernel(kernel), code(kernel.code), op(op),
-      layout(qkernel::rowInterleavedLayout(op.getLayout())), rowsOfX(rowsOfX),
+      layout(qkernel::rowInterleavedLayout(op.getRowLayout())), rowsOfX(rowsOfX),
       rows(static_cast<int64_t>(rowsOfX.size())),
       // Eight chains of multiply-adds keep the units busy; with codes to unpack
       // in between, four do, and registers are few.
@@ -111,7 +111,7 @@ Values SparseTile::addGroup(llvm::ArrayRef<Value> totals, Value group,
     sums = addAt(sums, code.index(whole), rest / 2);
 
   Value scale = layout.element.isInteger()
-                    ? scalesOf(kernel, layout, op.getLayout().getScales(),
+                    ? scalesOf(kernel, layout, op.getRowLayout().getScales(),
                                op.getScales(), block, group)
                     : Value();
   Values result;
@@ -127,6 +127,25 @@ Values SparseTile::addGroup(llvm::ArrayRef<Value> totals, Value group,
                            : code.add(totals[row], own[0]));
   }
   return result;
+}
+
+/// Of 8 floats in two halves: lane i of the result is the lane of i's half that
+/// the lowest two bits of lane i of `lanes` (8 of i32) count.
+static Value pick(Code &code, Value vector, Value lanes) {
+  if (code.cpu->isX86())
+    return code.intrinsic(vector.getType(), "llvm.x86.avx.vpermilvar.ps.256",
+                          {vector, lanes});
+  // One of four by two bits: of two, then of the two that are left.
+  auto isSet = [&](int64_t bit) {
+    Value masked = code.bitAnd(lanes, code.integer(lanes.getType(), bit));
+    return code.compare(Compare::ne, masked, code.zero(lanes.getType()));
+  };
+  auto everywhere = [&](int32_t i) {
+    return code.permute(vector, {i, i, i, i, i + 4, i + 4, i + 4, i + 4});
+  };
+  Value isOdd = isSet(1);
+  return code.select(isSet(2), code.select(isOdd, everywhere(3), everywhere(2)),
+                     code.select(isOdd, everywhere(1), everywhere(0)));
 }
 
 /// `sums` plus the products of the first `count` values of a chunk, whose
@@ -151,7 +170,7 @@ Values SparseTile::addChunk(llvm::ArrayRef<Value> sums, Value chunk,
     Value value = valueOf(codes, chunk, slot);
     for (int64_t row = 0; row < rows; ++row) {
       Value &sum = result[row * sumsPerRow + slot % sumsPerRow];
-      sum = code.fma(code.pick(inputs[row], picked), value, sum);
+      sum = code.fma(pick(code, inputs[row], picked), value, sum);
     }
   }
   return result;
@@ -202,7 +221,7 @@ Value SparseTile::valueOf(llvm::ArrayRef<Value> codes, Value chunk,
   if (layout.element.isFloat()) {
     Value values = code.address(code.i32(), chunk,
                                 code.index(layout.positionWords() * lanes));
-    return code.loadFloats(op.getLayout().getElement(), lanes, values,
+    return code.loadFloats(op.getRowLayout().getElement(), lanes, values,
                            code.index(slot * lanes));
   }
   int64_t width = layout.element.bits;

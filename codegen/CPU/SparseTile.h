@@ -13,7 +13,7 @@
 #ifndef NIBBLE_CODEGEN_CPU_SPARSETILE_H
 #define NIBBLE_CODEGEN_CPU_SPARSETILE_H
 
-#include "Kernel.h"
+#include "Lowerings.h"
 
 #include "nibble/dialects/QKernel/QKernel.h"
 
