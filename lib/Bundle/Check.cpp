@@ -30,7 +30,7 @@ public:
     for (Rule rule : {&IndexChecker::checkDims, &IndexChecker::checkKernels,
                       &IndexChecker::checkSegments, &IndexChecker::checkWeights,
                       &IndexChecker::checkStates, &IndexChecker::checkEntries,
-                      &IndexChecker::checkLayers})
+                      &IndexChecker::checkCuda, &IndexChecker::checkLayers})
       if (Status status = (this->*rule)(); !status.isOk())
         return status;
     return checkGeneration(index);
@@ -52,15 +52,18 @@ private:
                              " to " + std::to_string(dim.max) +
                              ", expected 0 <= minimum <= maximum");
     }
-    bounds = boundsOf(index.dims);
     return Status::success();
   }
 
   Status checkKernels() {
-    UniqueNames names("kernel");
+    UniqueNames names("kernel"), cudaNames("CUDA kernel");
     for (const KernelEntry &kernel : index.kernels)
       if (Status status = names.add(kernel.name); !status.isOk())
         return status;
+    if (index.cuda)
+      for (const CudaKernel &kernel : index.cuda->kernels)
+        if (Status status = cudaNames.add(kernel.name); !status.isOk())
+          return status;
     return Status::success();
   }
 
@@ -92,6 +95,8 @@ private:
                                ", behind its " + std::to_string(variant.bytes) +
                                " bytes");
     }
+    if (Status status = checkImages(end); !status.isOk())
+      return status;
     Expected<uint64_t> last = segmentEnd("the weight segment", end,
                                          index.weightOffset, index.weightBytes);
     if (!last)
@@ -101,6 +106,40 @@ private:
                            std::to_string(*last) + ", the bundle at " +
                            std::to_string(totalBytes));
     return Status::success();
+  }
+
+  // R14: the images lie behind the code variants; moves `end` behind them.
+  Status checkImages(uint64_t &end) {
+    if (!index.cuda)
+      return Status::success();
+    if (index.cuda->images.empty())
+      return Status::error("expected a CUDA image, found none");
+    std::set<std::pair<std::string, bool>> seen;
+    for (const CudaImage &image : index.cuda->images) {
+      if (!isCudaTarget(image.target))
+        return Status::error("a CUDA image is for " + quoted(image.target) +
+                             ", expected a target such as 'sm_90a'");
+      std::string what =
+          (image.isPtx ? "PTX for " : "CUDA image for ") + quoted(image.target);
+      if (!seen.insert({image.target, image.isPtx}).second)
+        return Status::error(what + " is there twice");
+      Expected<uint64_t> next =
+          segmentEnd(what, end, image.offset, image.bytes);
+      if (!next)
+        return next.status();
+      end = *next;
+    }
+    return Status::success();
+  }
+
+  /// "sm_", a number, and perhaps a letter for features of that one only.
+  static bool isCudaTarget(const std::string &target) {
+    size_t digits = target.find_first_not_of("0123456789", 3);
+    size_t end = std::min(digits, target.size());
+    return target.starts_with("sm_") && end >= 5 && end <= 7 &&
+           (end == target.size() ||
+            (end + 1 == target.size() &&
+             (target.back() == 'a' || target.back() == 'f')));
   }
 
   Expected<uint64_t> segmentEnd(const std::string &what, uint64_t previousEnd,
@@ -119,23 +158,29 @@ private:
     return end;
   }
 
-  // R4: weights lie one behind the other, each on the next multiple of 256.
+  // R4: weights lie one behind the other, each on the next multiple of 256, or
+  // where an equal one does.
   Status checkWeights() {
     UniqueNames names("weight");
+    std::set<std::tuple<uint64_t, uint64_t, Digest>> stored;
     uint64_t end = 0;
     std::vector<std::byte> digests;
     for (const WeightEntry &weight : index.weights) {
       if (Status status = names.add(weight.name); !status.isOk())
         return status;
       std::string what = "weight " + quoted(weight.name);
+      std::tuple place(weight.offset, weight.bytes, weight.digest);
+      bool isRepeated = index.cuda && stored.contains(place);
+      stored.insert(place);
       std::optional<uint64_t> expected = alignUp(end, weightAlignment);
-      if (!expected || weight.offset != *expected)
+      if (!isRepeated && (!expected || weight.offset != *expected))
         return Status::error(what + " starts at " +
                              std::to_string(weight.offset) +
                              " of the weight segment, expected the multiple "
                              "of 256 after the one before");
-      if (__builtin_add_overflow(weight.offset, weight.bytes, &end) ||
-          end > index.weightBytes)
+      if (!isRepeated &&
+          (__builtin_add_overflow(weight.offset, weight.bytes, &end) ||
+           end > index.weightBytes))
         return Status::error(what + " of " + std::to_string(weight.bytes) +
                              " bytes does not fit into the weight segment");
       unsigned bits = weight.indexBits;
@@ -178,6 +223,10 @@ private:
 
   Status checkEntries() {
     UniqueNames names("entry point");
+    StepChecker steps(index, stateBytes);
+    std::vector<const KernelEntry *> cpuKernels;
+    for (const KernelEntry &kernel : index.kernels)
+      cpuKernels.push_back(&kernel);
     for (const EntryPoint &entry : index.entries) {
       if (Status status = names.add(entry.name); !status.isOk())
         return status;
@@ -188,13 +237,38 @@ private:
         return status.withContext(what);
       if (Status status = checkIndexChecks(entry); !status.isOk())
         return status.withContext(what);
-      for (size_t i = 0; i < entry.steps.size(); ++i)
-        if (Status status = checkStep(entry, i); !status.isOk())
-          return status.withContext(what + ", step " + std::to_string(i));
-      if (Status status = checkDefinitions(entry, index.dims); !status.isOk())
+      if (Status status = steps.check(entry, entry, cpuKernels); !status.isOk())
         return status.withContext(what);
     }
     return Status::success();
+  }
+
+  // R15: a program for each entry point, whose steps say nothing of tasks.
+  Status checkCuda() {
+    if (!index.cuda)
+      return Status::success();
+    const CudaSection &cuda = *index.cuda;
+    if (cuda.programs.size() != index.entries.size())
+      return Status::error("expected a CUDA program for each of " +
+                           std::to_string(index.entries.size()) +
+                           " entry points, found " +
+                           std::to_string(cuda.programs.size()));
+    std::vector<const KernelEntry *> kernels;
+    for (const CudaKernel &kernel : cuda.kernels)
+      kernels.push_back(&kernel);
+    StepChecker steps(index, stateBytes);
+    for (size_t i = 0; i < cuda.programs.size(); ++i) {
+      const EntryPoint &entry = index.entries[i];
+      std::string what = "CUDA program of " + quoted(entry.name);
+      for (const Step &step : cuda.programs[i].steps)
+        if (step.tasks.asConstant() != 1)
+          return Status::error(what + " has a step of " + step.tasks.str() +
+                               " tasks, expected 1: its launches have grids");
+      if (Status status = steps.check(entry, cuda.programs[i], kernels);
+          !status.isOk())
+        return status.withContext(what);
+    }
+    return checkLaunches(cuda, index.dims);
   }
 
   // R5: ports have a type of the C interface, at most 8 dimensions, and a size
@@ -232,99 +306,6 @@ private:
     return Status::success();
   }
 
-  // R6: a step refers to a kernel with as many buffers and scalars, and to an
-  // earlier step. R7: expressions have bounds.
-  Status checkStep(const EntryPoint &entry, size_t number) {
-    const Step &step = entry.steps[number];
-    if (step.kernel >= index.kernels.size())
-      return Status::error("there is no kernel " + std::to_string(step.kernel));
-    const KernelEntry &kernel = index.kernels[step.kernel];
-    if (step.buffers.size() != kernel.bufferCount ||
-        step.scalars.size() != kernel.scalarCount)
-      return Status::error(
-          "kernel " + quoted(kernel.name) + " takes " +
-          std::to_string(kernel.bufferCount) + " buffers and " +
-          std::to_string(kernel.scalarCount) + " scalars, found " +
-          std::to_string(step.buffers.size()) + " and " +
-          std::to_string(step.scalars.size()));
-    if (step.results > step.buffers.size())
-      return Status::error("more results than buffers");
-    if (step.after < -1 || step.after >= static_cast<int64_t>(number))
-      return Status::error("waits for step " + std::to_string(step.after) +
-                           ", expected an earlier one or -1");
-    if (Expected<int64_t> tasks = largest(step.tasks); !tasks)
-      return tasks.status().withContext("tasks");
-    for (const DimExpr &scalar : step.scalars)
-      if (Expected<int64_t> value = largest(scalar); !value)
-        return value.status().withContext("scalar");
-    size_t firstResult = step.buffers.size() - step.results;
-    for (size_t i = 0; i < step.buffers.size(); ++i)
-      if (Status status = checkBuffer(entry, step.buffers[i],
-                                      /*isResult=*/i >= firstResult);
-          !status.isOk())
-        return status.withContext("buffer " + std::to_string(i));
-    return Status::success();
-  }
-
-  // R8: buffers exist and are large enough at the bounds; inputs and weights
-  // are never written.
-  Status checkBuffer(const EntryPoint &entry, const BufferRef &buffer,
-                     bool isResult) {
-    Expected<int64_t> bytes = largest(buffer.bytes);
-    if (!bytes)
-      return bytes.status();
-    if (*bytes < 0)
-      return Status::error("has a negative size");
-    uint64_t size = static_cast<uint64_t>(*bytes);
-    if (buffer.kind == BufferRef::Kind::Arena) {
-      uint64_t end;
-      if (buffer.index != 0 || buffer.offset % weightAlignment != 0 ||
-          __builtin_add_overflow(buffer.offset, size, &end) ||
-          end > entry.arenaBytes)
-        return Status::error("of at most " + std::to_string(size) +
-                             " bytes at " + std::to_string(buffer.offset) +
-                             " is not inside the arena's " +
-                             std::to_string(entry.arenaBytes) +
-                             " bytes, or not on a multiple of 256");
-      return Status::success();
-    }
-    if (buffer.offset != 0)
-      return Status::error("has an offset outside the arena");
-    if (buffer.kind == BufferRef::Kind::Weight) {
-      if (buffer.index >= index.weights.size())
-        return Status::error("there is no weight " +
-                             std::to_string(buffer.index));
-      if (isResult)
-        return Status::error("is a weight, and written");
-      const WeightEntry &weight = index.weights[buffer.index];
-      if (size > weight.bytes)
-        return Status::error("reads " + std::to_string(size) +
-                             " bytes of weight " + quoted(weight.name) +
-                             ", which has " + std::to_string(weight.bytes));
-      return Status::success();
-    }
-    if (buffer.kind == BufferRef::Kind::State) {
-      if (buffer.index >= index.states.size())
-        return Status::error("there is no state " +
-                             std::to_string(buffer.index));
-      if (size > stateBytes[buffer.index])
-        return Status::error(
-            "uses " + std::to_string(size) + " bytes of state " +
-            quoted(index.states[buffer.index].name) + ", which has " +
-            std::to_string(stateBytes[buffer.index]));
-      return Status::success();
-    }
-    bool isInput = buffer.kind == BufferRef::Kind::Input;
-    size_t count = isInput ? entry.inputs.size() : entry.outputs.size();
-    if (buffer.index >= count)
-      return Status::error("there is no " +
-                           std::string(isInput ? "input " : "output ") +
-                           std::to_string(buffer.index));
-    if (isInput && isResult)
-      return Status::error("is an input, and written");
-    return Status::success();
-  }
-
   Status checkLayers() {
     for (const LayerInfo &layer : index.layers) {
       if (Status status = checkName(layer.id, "a layer"); !status.isOk())
@@ -342,22 +323,8 @@ private:
     return Status::success();
   }
 
-  /// Largest value of an expression; many steps share few expressions.
-  Expected<int64_t> largest(const DimExpr &expression) {
-    auto known = maxima.find(expression);
-    if (known != maxima.end())
-      return known->second;
-    Expected<DimExpr::Bound> bound = expression.bound(bounds);
-    if (!bound)
-      return bound.status();
-    maxima.emplace(expression, bound->max);
-    return bound->max;
-  }
-
   BundleIndex &index;
   uint64_t indexBytes, totalBytes;
-  std::map<std::string, DimExpr::Bound> bounds;
-  std::map<DimExpr, int64_t> maxima;
   std::vector<uint64_t> stateBytes; ///< at the bounds
 };
 

@@ -17,28 +17,29 @@ namespace {
 
 class DefinitionChecker {
 public:
-  DefinitionChecker(const EntryPoint &entry, const std::vector<DimSymbol> &dims)
-      : entry(entry), dims(dims) {}
+  DefinitionChecker(const EntryPoint &entry, const Program &program,
+                    const std::vector<DimSymbol> &dims)
+      : entry(entry), program(program), dims(dims) {}
 
   Status check() {
-    for (size_t i = 0; i < entry.steps.size(); ++i)
+    for (size_t i = 0; i < program.steps.size(); ++i)
       if (Status status = addDefinitions(i); !status.isOk())
         return status.withContext("step " + std::to_string(i));
     if (definers.empty())
       return Status::success();
     if (Status status = checkInputs(); !status.isOk())
       return status;
-    for (const Step &step : entry.steps)
+    for (const Step &step : program.steps)
       if (Status status = checkUses(step); !status.isOk())
         return status.withContext("step " +
-                                  std::to_string(&step - entry.steps.data()));
+                                  std::to_string(&step - program.steps.data()));
     return Status::success();
   }
 
 private:
   /// Each dimension once, and the last result of the step has room for them.
   Status addDefinitions(size_t number) {
-    const Step &step = entry.steps[number];
+    const Step &step = program.steps[number];
     if (step.defines.empty())
       return Status::success();
     for (uint32_t dim : step.defines) {
@@ -108,6 +109,7 @@ private:
   }
 
   const EntryPoint &entry;
+  const Program &program;
   const std::vector<DimSymbol> &dims;
   std::map<std::string, size_t> definers; ///< dimension -> number of the step
   std::map<DimExpr, Definition> last;
@@ -115,9 +117,9 @@ private:
 
 } // namespace
 
-Status checkDefinitions(const EntryPoint &entry,
+Status checkDefinitions(const EntryPoint &entry, const Program &program,
                         const std::vector<DimSymbol> &dims) {
-  return DefinitionChecker(entry, dims).check();
+  return DefinitionChecker(entry, program, dims).check();
 }
 
 } // namespace nibble::bundle

@@ -77,6 +77,30 @@ inline Status checkTensor(ElementType type, const std::vector<DimExpr> &shape,
   return Status::success();
 }
 
+/// Checks programs, of which many steps share few expressions.
+class StepChecker {
+public:
+  /// `stateBytes`: of the states at the bounds; both must live longer.
+  StepChecker(const BundleIndex &index,
+              const std::vector<uint64_t> &stateBytes);
+  /// A program of `entry`, whose steps name `kernels` by number.
+  Status check(const EntryPoint &entry, const Program &program,
+               const std::vector<const KernelEntry *> &kernels);
+
+private:
+  Status checkStep(const EntryPoint &entry, const Program &program,
+                   const std::vector<const KernelEntry *> &kernels,
+                   const Step &step);
+  Status checkBuffer(const EntryPoint &entry, const Program &program,
+                     const BufferRef &buffer, bool isResult);
+  Expected<int64_t> largest(const DimExpr &expression);
+
+  const BundleIndex &index;
+  const std::vector<uint64_t> &stateBytes;
+  std::map<std::string, DimExpr::Bound> bounds;
+  std::map<DimExpr, int64_t> maxima;
+};
+
 } // namespace nibble::bundle
 
 #endif // NIBBLE_LIB_BUNDLE_CHECKS_H

@@ -37,10 +37,17 @@ public:
     uint32_t size = from.number<uint32_t>("tokenizer size");
     auto tokenizer = from.take(size, "tokenizer");
     index.tokenizer.assign(tokenizer.begin(), tokenizer.end());
-    if (features & featureDefinitions)
-      definitions(index.entries);
+    if (features & featureDefinitions) {
+      std::vector<Program *> programs;
+      for (EntryPoint &entry : index.entries)
+        programs.push_back(&entry);
+      if (definitions(programs) == 0)
+        from.fail("definitions", "are none, though the header announces them");
+    }
     if (features & featureStates)
       states(index);
+    if (features & featureCuda)
+      cuda(index.cuda.emplace());
     if (from.ok() && !from.atEnd())
       from.fail("index", "goes on after its last field");
     if (!from.ok())
@@ -161,11 +168,15 @@ private:
         check.min = from.number<int64_t>("index minimum");
         check.limit = from.number<int64_t>("index limit");
       }
-      entry.arenaBytes = from.number<uint64_t>("arena size");
-      entry.steps.resize(from.count("steps", 24));
-      for (Step &each : entry.steps)
-        step(each);
+      program(entry);
     }
+  }
+
+  void program(Program &to) {
+    to.arenaBytes = from.number<uint64_t>("arena size");
+    to.steps.resize(from.count("steps", 24));
+    for (Step &each : to.steps)
+      step(each);
   }
 
   void variants(BundleIndex &index) {
@@ -193,11 +204,7 @@ private:
   }
 
   void generation(std::optional<GenerationInfo> &to) {
-    uint8_t present = from.number<uint8_t>("generation flag");
-    if (present > 1)
-      from.fail("generation flag",
-                "is " + std::to_string(present) + ", expected 0 or 1");
-    if (present != 1 || !from.ok())
+    if (!flag("generation flag") || !from.ok())
       return;
     GenerationInfo &info = to.emplace();
     info.entry = name("generation entry point");
@@ -214,31 +221,31 @@ private:
     info.pastDim = name("past dimension");
   }
 
-  /// One record for each step that defines dimensions, in order.
-  void definitions(std::vector<EntryPoint> &entries) {
+  /// One record for each step that defines dimensions, in order; gives their
+  /// number.
+  uint32_t definitions(const std::vector<Program *> &programs) {
     uint32_t count = from.count("definitions", 16);
-    if (from.ok() && count == 0)
-      from.fail("definitions", "are none, though the header announces them");
     std::pair<uint32_t, uint32_t> previous;
     for (uint32_t i = 0; i < count && from.ok(); ++i) {
-      auto entry = from.number<uint32_t>("defining entry point");
+      auto program = from.number<uint32_t>("defining entry point");
       auto step = from.number<uint32_t>("defining step");
-      std::pair place(entry, step);
-      if (from.ok() &&
-          (entry >= entries.size() || step >= entries[entry].steps.size() ||
-           (i != 0 && place <= previous)))
+      std::pair place(program, step);
+      if (from.ok() && (program >= programs.size() ||
+                        step >= programs[program]->steps.size() ||
+                        (i != 0 && place <= previous)))
         from.fail("defining step", "is " + std::to_string(step) +
                                        " of entry point " +
-                                       std::to_string(entry) +
+                                       std::to_string(program) +
                                        ", which is not there or not in order");
       previous = place;
       uint32_t dims = from.count("defined dimensions", 4);
       if (from.ok() && dims == 0)
         from.fail("defined dimensions", "are none");
       for (uint32_t d = 0; d < dims && from.ok(); ++d)
-        entries[entry].steps[step].defines.push_back(
+        programs[program]->steps[step].defines.push_back(
             from.number<uint32_t>("defined dimension"));
     }
+    return count;
   }
 
   void states(BundleIndex &index) {
@@ -247,16 +254,65 @@ private:
       from.fail("states", "are none, though the header announces them");
     for (StateEntry &state : index.states)
       tensor(state, "state name");
-    uint8_t present = from.number<uint8_t>("decoder flag");
-    if (present > 1)
-      from.fail("decoder flag",
-                "is " + std::to_string(present) + ", expected 0 or 1");
-    if (present != 1 || !from.ok())
+    if (!flag("decoder flag") || !from.ok())
       return;
     DecoderInfo &info = index.decoder.emplace();
     info.prefill = name("prefill entry point");
     info.decode = name("decode entry point");
     info.capacity = from.number<int64_t>("cache capacity");
+  }
+
+  bool flag(const char *what) {
+    uint8_t value = from.number<uint8_t>(what);
+    if (value > 1)
+      from.fail(what, "is " + std::to_string(value) + ", expected 0 or 1");
+    return value == 1;
+  }
+
+  void launch(CudaLaunch &to) {
+    to.target = from.string("launch target", maxNameBytes);
+    if (flag("launch limit flag")) {
+      to.over = expression();
+      to.upTo = from.number<int64_t>("launch limit");
+    }
+    if (flag("workspace flag"))
+      to.workspace = expression();
+    to.calls.resize(from.count("calls", 32));
+    for (CudaCall &call : to.calls) {
+      call.function = name("function name");
+      for (DimExpr &size : call.grid)
+        size = expression();
+      for (uint32_t &size : call.block)
+        size = from.number<uint32_t>("block size");
+      call.sharedBytes = from.number<uint32_t>("shared memory");
+    }
+  }
+
+  void cuda(CudaSection &to) {
+    to.kernels.resize(from.count("CUDA kernels", 16));
+    for (CudaKernel &kernel : to.kernels) {
+      kernel.name = name("kernel name");
+      kernel.bufferCount = from.number<uint32_t>("kernel buffer count");
+      kernel.scalarCount = from.number<uint32_t>("kernel scalar count");
+      kernel.launches.resize(from.count("launches", 10));
+      for (CudaLaunch &each : kernel.launches)
+        launch(each);
+    }
+    to.programs.resize(from.count("CUDA programs", 12));
+    std::vector<Program *> programs;
+    for (Program &each : to.programs) {
+      program(each);
+      programs.push_back(&each);
+    }
+    definitions(programs);
+    to.images.resize(from.count("CUDA images", 53));
+    for (CudaImage &image : to.images) {
+      image.target = name("image target");
+      image.isPtx = flag("PTX flag");
+      image.offset = from.number<uint64_t>("image offset");
+      image.bytes = from.number<uint64_t>("image size");
+      image.digest = from.digest("image digest");
+    }
   }
 
   Decoder from;

@@ -66,6 +66,14 @@ void encodeStep(Encoder &to, const Step &step, ExpressionTable &expressions) {
   to.number(step.after);
 }
 
+void encodeProgram(Encoder &to, const Program &program,
+                   ExpressionTable &expressions) {
+  to.number(program.arenaBytes);
+  to.count(program.steps.size());
+  for (const Step &step : program.steps)
+    encodeStep(to, step, expressions);
+}
+
 void encodeEntry(Encoder &to, const EntryPoint &entry,
                  ExpressionTable &expressions) {
   to.string(entry.name);
@@ -77,10 +85,7 @@ void encodeEntry(Encoder &to, const EntryPoint &entry,
     to.number(check.min);
     to.number(check.limit);
   }
-  to.number(entry.arenaBytes);
-  to.count(entry.steps.size());
-  for (const Step &step : entry.steps)
-    encodeStep(to, step, expressions);
+  encodeProgram(to, entry, expressions);
 }
 
 void encodeGeneration(Encoder &to, const GenerationInfo &info) {
@@ -98,24 +103,23 @@ void encodeGeneration(Encoder &to, const GenerationInfo &info) {
   to.string(info.pastDim);
 }
 
-/// Which steps define dimensions; nothing if none does.
-void encodeDefinitions(Encoder &to, const BundleIndex &index) {
+/// Which steps define dimensions, with their number in front.
+void encodeDefinitions(Encoder &to,
+                       const std::vector<const Program *> &programs) {
   Encoder records;
   size_t count = 0;
-  for (size_t e = 0; e < index.entries.size(); ++e)
-    for (size_t s = 0; s < index.entries[e].steps.size(); ++s) {
-      const std::vector<uint32_t> &defines = index.entries[e].steps[s].defines;
+  for (size_t p = 0; p < programs.size(); ++p)
+    for (size_t s = 0; s < programs[p]->steps.size(); ++s) {
+      const std::vector<uint32_t> &defines = programs[p]->steps[s].defines;
       if (defines.empty())
         continue;
       ++count;
-      records.number(static_cast<uint32_t>(e));
+      records.number(static_cast<uint32_t>(p));
       records.number(static_cast<uint32_t>(s));
       records.count(defines.size());
       for (uint32_t dim : defines)
         records.number(dim);
     }
-  if (count == 0)
-    return;
   to.count(count);
   to.raw(records.out.data(), records.out.size());
 }
@@ -136,18 +140,72 @@ void encodeStates(Encoder &to, const BundleIndex &index,
   to.number(index.decoder->capacity);
 }
 
+void encodeLaunch(Encoder &to, const CudaLaunch &launch,
+                  ExpressionTable &expressions) {
+  to.string(launch.target);
+  to.number(static_cast<uint8_t>(launch.upTo ? 1 : 0));
+  if (launch.upTo) {
+    to.number(expressions.add(launch.over));
+    to.number(*launch.upTo);
+  }
+  to.number(static_cast<uint8_t>(launch.workspace ? 1 : 0));
+  if (launch.workspace)
+    to.number(expressions.add(*launch.workspace));
+  to.count(launch.calls.size());
+  for (const CudaCall &call : launch.calls) {
+    to.string(call.function);
+    for (const DimExpr &size : call.grid)
+      to.number(expressions.add(size));
+    for (uint32_t size : call.block)
+      to.number(size);
+    to.number(call.sharedBytes);
+  }
+}
+
+/// Programs for NVIDIA GPUs; nothing if there are none.
+void encodeCuda(Encoder &to, const BundleIndex &index,
+                ExpressionTable &expressions) {
+  if (!index.cuda)
+    return;
+  to.count(index.cuda->kernels.size());
+  for (const CudaKernel &kernel : index.cuda->kernels) {
+    to.string(kernel.name);
+    to.number(kernel.bufferCount);
+    to.number(kernel.scalarCount);
+    to.count(kernel.launches.size());
+    for (const CudaLaunch &launch : kernel.launches)
+      encodeLaunch(to, launch, expressions);
+  }
+  to.count(index.cuda->programs.size());
+  std::vector<const Program *> programs;
+  for (const Program &program : index.cuda->programs) {
+    encodeProgram(to, program, expressions);
+    programs.push_back(&program);
+  }
+  encodeDefinitions(to, programs);
+  to.count(index.cuda->images.size());
+  for (const CudaImage &image : index.cuda->images) {
+    to.string(image.target);
+    to.number(static_cast<uint8_t>(image.isPtx ? 1 : 0));
+    to.number(image.offset);
+    to.number(image.bytes);
+    to.digest(image.digest);
+  }
+}
+
 } // namespace
 
 std::vector<std::byte> encodeIndex(const BundleIndex &index) {
-  // The expressions stand before the entry points and states that refer to
-  // them, and are known only after these.
+  // The expressions stand before the records that refer to them, and are known
+  // only after these.
   ExpressionTable expressions;
   Encoder entries;
   entries.count(index.entries.size());
   for (const EntryPoint &entry : index.entries)
     encodeEntry(entries, entry, expressions);
-  Encoder states;
+  Encoder states, cuda;
   encodeStates(states, index, expressions);
+  encodeCuda(cuda, index, expressions);
 
   Encoder to;
   to.string(index.producer);
@@ -201,8 +259,14 @@ std::vector<std::byte> encodeIndex(const BundleIndex &index) {
     encodeGeneration(to, *index.generation);
   to.count(index.tokenizer.size());
   to.raw(index.tokenizer.data(), index.tokenizer.size());
-  encodeDefinitions(to, index);
+  if (featuresOf(index) & featureDefinitions) {
+    std::vector<const Program *> programs;
+    for (const EntryPoint &entry : index.entries)
+      programs.push_back(&entry);
+    encodeDefinitions(to, programs);
+  }
   to.raw(states.out.data(), states.out.size());
+  to.raw(cuda.out.data(), cuda.out.size());
   return std::move(to.out);
 }
 
@@ -214,6 +278,8 @@ uint64_t featuresOf(const BundleIndex &index) {
         features |= featureDefinitions;
   if (!index.states.empty() || index.decoder)
     features |= featureStates;
+  if (index.cuda)
+    features |= featureCuda;
   return features;
 }
 

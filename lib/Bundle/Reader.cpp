@@ -92,24 +92,43 @@ Bundle::parse(std::span<const std::byte> bytes,
   bundle->bytes = bytes;
   bundle->keepAlive = std::move(keepAlive);
 
-  uint64_t end = headerBytes + indexBytes.size();
-  for (const CodeVariant &variant : bundle->contents.variants) {
-    if (!isZero(bytes.subspan(end, variant.offset - end)))
-      return Status::error("the bundle has bytes between its segments");
-    if (sha256(bundle->code(variant)) != variant.digest)
-      return Status::error("the code for '" + variant.target +
-                           "' is damaged: its hash does not match; copy the "
-                           "file again");
-    end = variant.offset + variant.bytes;
-  }
-  if (!isZero(bytes.subspan(end, bundle->contents.weightOffset - end)))
-    return Status::error("the bundle has bytes between its segments");
+  if (Status status = bundle->checkCode(headerBytes + indexBytes.size());
+      !status.isOk())
+    return status;
   for (uint32_t i = 0; i < bundle->contents.weights.size(); ++i)
     if (Status status =
             checkIndexWeight(bundle->contents.weights[i], bundle->weight(i));
         !status.isOk())
       return status;
   return std::shared_ptr<const Bundle>(std::move(bundle));
+}
+
+Status Bundle::checkCode(uint64_t end) const {
+  auto check = [&](uint64_t offset, std::span<const std::byte> image,
+                   const Digest &digest, const std::string &target) {
+    if (!isZero(bytes.subspan(end, offset - end)))
+      return Status::error("the bundle has bytes between its segments");
+    if (sha256(image) != digest)
+      return Status::error("the code for '" + target +
+                           "' is damaged: its hash does not match; copy the "
+                           "file again");
+    end = offset + image.size();
+    return Status::success();
+  };
+  for (const CodeVariant &variant : contents.variants)
+    if (Status status = check(variant.offset, code(variant), variant.digest,
+                              variant.target);
+        !status.isOk())
+      return status;
+  if (contents.cuda)
+    for (const CudaImage &image : contents.cuda->images)
+      if (Status status =
+              check(image.offset, code(image), image.digest, image.target);
+          !status.isOk())
+        return status;
+  if (!isZero(bytes.subspan(end, contents.weightOffset - end)))
+    return Status::error("the bundle has bytes between its segments");
+  return Status::success();
 }
 
 std::span<const std::byte> Bundle::weight(uint32_t weightIndex) const {
@@ -119,6 +138,10 @@ std::span<const std::byte> Bundle::weight(uint32_t weightIndex) const {
 
 std::span<const std::byte> Bundle::code(const CodeVariant &variant) const {
   return bytes.subspan(variant.offset, variant.bytes);
+}
+
+std::span<const std::byte> Bundle::code(const CudaImage &image) const {
+  return bytes.subspan(image.offset, image.bytes);
 }
 
 Status Bundle::verifyWeights() const {
@@ -133,9 +156,7 @@ Status Bundle::verifyWeights() const {
     for (int64_t i = begin; i < end; ++i) {
       const WeightEntry &entry = contents.weights[i];
       uint64_t stop = entry.offset + entry.bytes;
-      uint64_t next = static_cast<size_t>(i) + 1 < count
-                          ? contents.weights[i + 1].offset
-                          : segment.size();
+      uint64_t next = *alignUp(stop, weightAlignment);
       damaged[i] =
           sha256(segment.subspan(entry.offset, entry.bytes)) != entry.digest ||
           !isZero(segment.subspan(stop, next - stop));

@@ -44,6 +44,11 @@ private:
                            std::to_string(index.variants.size()) +
                            " variants, got " +
                            std::to_string(contents.images.size()));
+    size_t cudaImages = index.cuda ? index.cuda->images.size() : 0;
+    if (contents.cudaImages.size() != cudaImages)
+      return Status::error("expected " + std::to_string(cudaImages) +
+                           " CUDA images, got " +
+                           std::to_string(contents.cudaImages.size()));
     if (!index.weights.empty() && !contents.weightBytes)
       return Status::error("expected a source of weights, got none");
     if (index.tokenizer.size() > UINT32_MAX)
@@ -69,18 +74,27 @@ private:
   }
 
   Status writeCode() {
-    for (size_t i = 0; i < contents.images.size(); ++i) {
-      CodeVariant &variant = index.variants[i];
-      const std::vector<std::byte> &image = contents.images[i];
-      if (Status status = file.alignTo(segmentAlignment); !status.isOk())
+    for (size_t i = 0; i < contents.images.size(); ++i)
+      if (Status status = writeImage(contents.images[i], index.variants[i]);
+          !status.isOk())
         return status;
-      variant.offset = file.position() - start;
-      variant.bytes = image.size();
-      variant.digest = sha256(image);
-      if (Status status = file.write(image); !status.isOk())
+    for (size_t i = 0; i < contents.cudaImages.size(); ++i)
+      if (Status status =
+              writeImage(contents.cudaImages[i], index.cuda->images[i]);
+          !status.isOk())
         return status;
-    }
     return Status::success();
+  }
+
+  /// `place`: a code variant or a CUDA image.
+  template <typename Place>
+  Status writeImage(const std::vector<std::byte> &image, Place &place) {
+    if (Status status = file.alignTo(segmentAlignment); !status.isOk())
+      return status;
+    place.offset = file.position() - start;
+    place.bytes = image.size();
+    place.digest = sha256(image);
+    return file.write(image);
   }
 
   Status writeWeights() {
@@ -88,19 +102,26 @@ private:
       return status;
     uint64_t segment = file.position();
     index.weightOffset = segment - start;
+    std::map<std::pair<Digest, uint64_t>, uint64_t> stored;
     for (uint32_t i = 0; i < index.weights.size(); ++i) {
       WeightEntry &weight = index.weights[i];
       Expected<Tensor> tensor = contents.weightBytes(i);
       if (!tensor)
         return tensor.status().withContext("weight '" + weight.name + "'");
-      if (Status status = file.alignTo(weightAlignment); !status.isOk())
-        return status;
-      weight.offset = file.position() - segment;
       weight.bytes = tensor->bytes().size();
       weight.digest = sha256(tensor->bytes());
       if (Status status = checkIndexWeight(weight, tensor->bytes());
           !status.isOk())
         return status;
+      if (Status status = file.alignTo(weightAlignment); !status.isOk())
+        return status;
+      // What the programs of two devices read alike is there once.
+      auto [place, isNew] = stored.try_emplace({weight.digest, weight.bytes},
+                                               file.position() - segment);
+      bool isRepeated = index.cuda && !isNew;
+      weight.offset = isRepeated ? place->second : file.position() - segment;
+      if (isRepeated)
+        continue;
       if (Status status = file.write(tensor->bytes()); !status.isOk())
         return status;
     }

@@ -62,19 +62,19 @@ std::string parseError(std::span<const std::byte> bytes) {
 
 /// What the reader says about contents that the writer would refuse: lays the
 /// file out like the writer, without its checks.
-std::vector<std::byte> layOut(BundleIndex index,
-                              const std::vector<std::byte> &code,
-                              const std::vector<std::byte> &weights) {
+std::vector<std::byte>
+layOut(const BundleIndex &index,
+       const std::vector<std::vector<std::byte>> &segments) {
   std::vector<std::byte> encoded = encodeIndex(index);
   std::vector<std::byte> bytes(headerBytes);
   auto append = [&](const std::vector<std::byte> &part) {
     bytes.insert(bytes.end(), part.begin(), part.end());
   };
   append(encoded);
-  bytes.resize(*alignUp(bytes.size(), segmentAlignment));
-  append(code);
-  bytes.resize(*alignUp(bytes.size(), segmentAlignment));
-  append(weights);
+  for (const std::vector<std::byte> &segment : segments) {
+    bytes.resize(*alignUp(bytes.size(), segmentAlignment));
+    append(segment);
+  }
   Header header;
   header.totalBytes = bytes.size();
   header.indexBytes = encoded.size();
@@ -96,10 +96,21 @@ struct Parts {
     code.assign(image.begin(), image.end());
     auto first = bytes.begin() + static_cast<long>(index.weightOffset);
     weights.assign(first, bytes.end());
+    if (index.cuda)
+      for (const CudaImage &each : index.cuda->images) {
+        auto place = (*parsed)->code(each);
+        images.emplace_back(place.begin(), place.end());
+      }
   }
-  std::string error() const { return parseError(layOut(index, code, weights)); }
+  std::string error() const {
+    std::vector<std::vector<std::byte>> segments = {code};
+    segments.insert(segments.end(), images.begin(), images.end());
+    segments.push_back(weights);
+    return parseError(layOut(index, segments));
+  }
 
   std::vector<std::byte> bytes, code, weights;
+  std::vector<std::vector<std::byte>> images; ///< of GPUs
   BundleIndex index;
 };
 
@@ -209,7 +220,7 @@ TEST(Bundle, RefusesOtherVersionsAndFeatures) {
   EXPECT_NE(parseError(bytes).find("expected bundle version 1, found 2"),
             std::string::npos);
   bytes[8] = std::byte{1};
-  bytes[16] = std::byte{4};
+  bytes[16] = std::byte{8};
   rehash(bytes);
   EXPECT_NE(parseError(bytes).find("needs features"), std::string::npos);
   bytes[16] = std::byte{0};
@@ -516,6 +527,233 @@ TEST(Bundle, EachRuleOfStatesIsChecked) {
   }
 }
 
+TEST(Bundle, ReadsAndWritesCuda) {
+  Parts parts("golden-v1-cuda.nbl");
+  ASSERT_TRUE(parts.index.cuda.has_value());
+  const CudaSection &cuda = *parts.index.cuda;
+  ASSERT_EQ(cuda.kernels.size(), 2u);
+  const CudaKernel &gather = cuda.kernels[0];
+  EXPECT_EQ(gather.name, "gather_5");
+  EXPECT_EQ(gather.bufferCount, 4u);
+  ASSERT_EQ(gather.launches.size(), 2u);
+  EXPECT_EQ(gather.launches[0].target, "sm_90a");
+  EXPECT_EQ(gather.launches[0].over, DimExpr::symbol("d0"));
+  EXPECT_EQ(gather.launches[0].upTo, 8);
+  EXPECT_FALSE(gather.launches[0].workspace.has_value());
+  EXPECT_FALSE(gather.launches[1].upTo.has_value());
+  EXPECT_EQ(*gather.launches[1].workspace, DimExpr::symbol("d0") * 512);
+  const CudaCall &call = gather.launches[1].calls[0];
+  EXPECT_EQ(call.function, "gather_blocks");
+  EXPECT_EQ(call.grid[0].str(), "floordiv(d0 + 31, 32)");
+  EXPECT_EQ(call.grid[1].asConstant(), 2);
+  EXPECT_EQ(call.block[1], 4u);
+  EXPECT_EQ(call.sharedBytes, 65536u);
+  ASSERT_EQ(cuda.programs.size(), 1u);
+  EXPECT_EQ(cuda.programs[0].arenaBytes, 4096u);
+  EXPECT_EQ(cuda.programs[0].steps[0].buffers[2].index, 2u);
+  EXPECT_EQ(cuda.images[0].target, "sm_90a");
+  EXPECT_TRUE(cuda.images[1].isPtx);
+  EXPECT_EQ(parts.images[0], test::bytesOf("cubin"));
+  EXPECT_TRUE(write(test::cudaContents(), "cuda") ==
+              golden("golden-v1-cuda.nbl"));
+  std::vector<std::byte> encoded = encodeIndex(parts.index);
+  EXPECT_FALSE(bool(decodeIndex(encoded, 0)));
+  for (size_t size = encoded.size() - 600; size < encoded.size(); ++size)
+    EXPECT_FALSE(
+        bool(decodeIndex(std::span(encoded).first(size), featureCuda)));
+  EXPECT_FALSE(bool(decodeIndex(encodeIndex(Parts().index), featureCuda)));
+}
+
+TEST(Bundle, EqualWeightsAreStoredOnceForGpus) {
+  Parts parts("golden-v1-cuda.nbl");
+  EXPECT_EQ(parts.index.weights[2].offset, parts.index.weights[1].offset);
+  auto bundle = Bundle::parse(parts.bytes, nullptr);
+  EXPECT_TRUE((*bundle)->verifyWeights().isOk());
+  EXPECT_EQ((*bundle)->weight(2).data(), (*bundle)->weight(1).data());
+  // Bundles for processors alone stay as older readers know them.
+  BundleContents contents = test::cudaContents();
+  contents.index.cuda.reset();
+  contents.cudaImages.clear();
+  std::vector<std::byte> bytes = write(contents, "twice");
+  bundle = Bundle::parse(bytes, nullptr);
+  ASSERT_TRUE(bool(bundle)) << bundle.status().message();
+  EXPECT_EQ((*bundle)->index().weights[2].offset, 512u);
+}
+
+TEST(Bundle, ProgramsForGpusAlone) {
+  BundleContents contents = test::cudaContents();
+  BundleIndex &index = contents.index;
+  index.variants.clear();
+  index.kernels.clear();
+  index.entries[0].steps.clear();
+  index.entries[0].arenaBytes = 0;
+  contents.images.clear();
+  std::vector<std::byte> bytes = write(contents, "gpu");
+  auto bundle = Bundle::parse(bytes, nullptr);
+  ASSERT_TRUE(bool(bundle)) << bundle.status().message();
+  EXPECT_EQ((*bundle)->index().cuda->programs[0].steps.size(), 2u);
+}
+
+TEST(Bundle, ProgramsForGpusDefineDimensions) {
+  BundleContents contents = test::sizesContents();
+  BundleIndex &index = contents.index;
+  CudaSection &cuda = index.cuda.emplace();
+  for (const KernelEntry &kernel : index.kernels) {
+    CudaKernel &own = cuda.kernels.emplace_back();
+    static_cast<KernelEntry &>(own) = kernel;
+    own.launches.resize(1);
+    own.launches[0].calls = {{"f", {1, 1, 1}, {1, 1, 1}, 0}};
+  }
+  cuda.programs = {index.entries[0]};
+  for (Step &step : cuda.programs[0].steps)
+    step.tasks = 1;
+  cuda.images.resize(1);
+  cuda.images[0].target = "sm_80";
+  contents.cudaImages = {test::bytesOf("cubin")};
+  std::vector<std::byte> bytes = write(contents, "defines");
+  auto bundle = Bundle::parse(bytes, nullptr);
+  ASSERT_TRUE(bool(bundle)) << bundle.status().message();
+  const Program &program = (*bundle)->index().cuda->programs[0];
+  EXPECT_EQ(program.steps[0].defines, std::vector<uint32_t>{1});
+  contents.index.cuda->programs[0].steps[1].after = -1;
+  EXPECT_NE(writeBundle(temporaryPath("none"), contents)
+                .message()
+                .find("CUDA program of 'main': step 1: uses dimension 'hits'"),
+            std::string::npos);
+}
+
+TEST(Bundle, EachRuleOfCudaIsChecked) {
+  struct Case {
+    const char *name;
+    void (*damage)(BundleIndex &index);
+    const char *text;
+  };
+  static auto d0 = DimExpr::symbol("d0"), seq = DimExpr::symbol("seq");
+  static auto call = [](BundleIndex &index) -> CudaCall & {
+    return index.cuda->kernels[0].launches[1].calls[0];
+  };
+  const Case cases[] = {
+      {"R2 place", [](BundleIndex &i) { i.cuda->images[1].offset += 65536; },
+       "PTX for 'sm_80' starts at"},
+      {"R4 repeated bytes", [](BundleIndex &i) { i.weights[2].bytes = 8; },
+       "weight 'order on a GPU' starts at"},
+      {"R4 repeated hash", [](BundleIndex &i) { i.weights[2].digest[0] ^= 1; },
+       "weight 'order on a GPU' starts at"},
+      {"R14 none", [](BundleIndex &i) { i.cuda->images.clear(); },
+       "expected a CUDA image, found none"},
+      {"R14 target", [](BundleIndex &i) { i.cuda->images[0].target = "sm_9"; },
+       "a CUDA image is for 'sm_9'"},
+      {"R14 letter",
+       [](BundleIndex &i) { i.cuda->images[0].target = "sm_90b"; },
+       "a CUDA image is for 'sm_90b'"},
+      {"R14 twice",
+       [](BundleIndex &i) {
+         i.cuda->images[0].target = "sm_80";
+         i.cuda->images[0].isPtx = true;
+       },
+       "PTX for 'sm_80' is there twice"},
+      {"R14 hash", [](BundleIndex &i) { i.cuda->images[0].digest[0] ^= 1; },
+       "the code for 'sm_90a' is damaged"},
+      {"R15 count", [](BundleIndex &i) { i.cuda->programs.clear(); },
+       "a CUDA program for each of 1 entry points, found 0"},
+      {"R15 tasks",
+       [](BundleIndex &i) { i.cuda->programs[0].steps[0].tasks = seq; },
+       "has a step of seq tasks, expected 1"},
+      {"R15 names",
+       [](BundleIndex &i) { i.cuda->kernels[1].name = "gather_5"; },
+       "CUDA kernel 'gather_5' is there twice"},
+      {"R6 kernel",
+       [](BundleIndex &i) { i.cuda->programs[0].steps[0].kernel = 2; },
+       "CUDA program of 'main': step 0: there is no kernel 2"},
+      {"R6 buffers", [](BundleIndex &i) { i.cuda->kernels[0].bufferCount = 3; },
+       "takes 3 buffers"},
+      {"R8 arena", [](BundleIndex &i) { i.cuda->programs[0].arenaBytes = 512; },
+       "not inside the arena"},
+      {"R16 target",
+       [](BundleIndex &i) {
+         i.cuda->kernels[0].launches[0].target = "sm_100a";
+       },
+       "a launch is for 'sm_100a', of which there is no image"},
+      {"R16 no last",
+       [](BundleIndex &i) { i.cuda->kernels[1].launches[0].upTo = 4; },
+       "expected a last launch for 'sm_80' that is always taken"},
+      {"R16 none for a target",
+       [](BundleIndex &i) { i.cuda->kernels[1].launches[0].target = "sm_90a"; },
+       "expected a last launch for 'sm_80' that is always taken"},
+      {"R16 hidden",
+       [](BundleIndex &i) { i.cuda->kernels[0].launches[0].upTo.reset(); },
+       "launch 0 for 'sm_90a' hides the next"},
+      {"R16 order",
+       [](BundleIndex &i) {
+         auto &launches = i.cuda->kernels[0].launches;
+         launches.insert(launches.begin(), launches[0]);
+       },
+       "launch 1 for 'sm_90a' hides the next"},
+      {"R16 no call",
+       [](BundleIndex &i) { i.cuda->kernels[1].launches[0].calls.clear(); },
+       "launch 0: calls no function"},
+      {"R16 function", [](BundleIndex &i) { call(i).function = ""; },
+       "a function has no name"},
+      {"R16 block", [](BundleIndex &i) { call(i).block[2] = 65; },
+       "blocks of 65 threads in dimension 2, expected 1 to 64"},
+      {"R16 no block", [](BundleIndex &i) { call(i).block[0] = 0; },
+       "blocks of 0 threads in dimension 0"},
+      {"R16 threads", [](BundleIndex &i) { call(i).block = {512, 4, 1}; },
+       "blocks of 2048 threads, expected at most 1024"},
+      {"R16 shared", [](BundleIndex &i) { call(i).sharedBytes = 232449; },
+       "uses 232449 bytes of shared memory, expected at most 232448"},
+      {"R16 scalar", [](BundleIndex &i) { call(i).grid[0] = seq; },
+       "uses 'seq', expected a scalar of the kernel"},
+      {"R16 no scalar",
+       [](BundleIndex &i) {
+         i.cuda->kernels[0].launches[1].workspace = DimExpr::symbol("d1");
+       },
+       "uses 'd1', expected a scalar of the kernel"},
+      {"R16 grid", [](BundleIndex &i) { call(i).grid[1] = d0 * 2048; },
+       "a grid of up to 65536 blocks in dimension 1, expected at most 65535"},
+      {"R16 bounds", [](BundleIndex &i) { call(i).grid[0] = d0 * INT64_MAX; },
+       "grid of"},
+  };
+  EXPECT_EQ(Parts("golden-v1-cuda.nbl").error(), "");
+  for (const Case &each : cases) {
+    Parts parts("golden-v1-cuda.nbl");
+    each.damage(parts.index);
+    EXPECT_NE(parts.error().find(each.text), std::string::npos)
+        << each.name << ": " << parts.error();
+  }
+  // A kernel that no step uses is checked as well.
+  Parts parts("golden-v1-cuda.nbl");
+  CudaKernel unused;
+  unused.name = "unused";
+  unused.scalarCount = UINT32_MAX;
+  parts.index.cuda->kernels.push_back(unused);
+  EXPECT_NE(parts.error().find("takes 0 buffers and 4294967295 scalars, "
+                               "expected at most 511 together"),
+            std::string::npos)
+      << parts.error();
+}
+
+TEST(Bundle, GridsAreCheckedAtTheSizesOfTheirLaunch) {
+  // seq is 1 to 32: the first launch is for 1 to 8, the second for 9 to 32.
+  Parts parts("golden-v1-cuda.nbl");
+  std::vector<CudaLaunch> &launches = parts.index.cuda->kernels[0].launches;
+  DimExpr d0 = DimExpr::symbol("d0");
+  launches[0].calls[0].grid = {1, d0 * 8191, 1};
+  launches[0].workspace = d0 * 4096;
+  EXPECT_EQ(parts.error(), "");
+  auto workspace = [&](const char *target) {
+    return *maxWorkspaceBytes(*parts.index.cuda, parts.index.dims, target);
+  };
+  EXPECT_EQ(workspace("sm_90a"), 8 * 4096u);
+  EXPECT_EQ(workspace("sm_80"), 32 * 512u);
+  launches[0].calls[0].grid = {1, d0 * 8192, 1};
+  EXPECT_NE(parts.error().find("up to 65536 blocks"), std::string::npos);
+  // What no size reaches is not checked.
+  parts.index.dims[2].min = 9;
+  EXPECT_EQ(parts.error(), "");
+  EXPECT_EQ(workspace("sm_90a"), 32 * 512u);
+}
+
 TEST(Bundle, DefinitionsAreRecordsInOrder) {
   // The record ends the index: how many, entry point, step, how many,
   // dimension.
@@ -665,4 +903,5 @@ TEST(Bundle, RandomDamageWithChecksumsNeverCrashes) {
   mutate("golden-v1.nbl", /*withChecksums=*/true, 3000);
   mutate("golden-v1-sizes.nbl", /*withChecksums=*/true, 3000);
   mutate("golden-v1-states.nbl", /*withChecksums=*/true, 3000);
+  mutate("golden-v1-cuda.nbl", /*withChecksums=*/true, 3000);
 }

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The contents of golden-v1.nbl, golden-v1-sizes.nbl and golden-v1-states.nbl,
+// The contents of golden-v1.nbl and of its variants -sizes, -states and -cuda,
 // spelled a second time (the first is make_golden.py).
 //
 //===----------------------------------------------------------------------===//
@@ -155,6 +155,69 @@ inline BundleContents statesContents() {
     step.results = 2;
     step.tasks = batch;
   }
+  return contents;
+}
+
+/// The first with a program for GPUs beside it, one of whose weights has the
+/// bytes of another. Its first kernel has a launch of its own for one target.
+inline BundleContents cudaContents() {
+  using Kind = BufferRef::Kind;
+  DimExpr batch = DimExpr::symbol("batch"), seq = DimExpr::symbol("seq"),
+          past = DimExpr::symbol("past");
+  DimExpr d0 = DimExpr::symbol("d0"), d1 = DimExpr::symbol("d1");
+  BundleContents contents = tinyContents();
+  BundleIndex &index = contents.index;
+  WeightEntry &order = index.weights.emplace_back();
+  order.name = "order on a GPU";
+  order.indexLimit = 6;
+
+  CudaSection &cuda = index.cuda.emplace();
+  cuda.kernels.resize(2);
+  CudaKernel &gather = cuda.kernels[0], &finish = cuda.kernels[1];
+  gather.name = "gather_5";
+  gather.bufferCount = 4;
+  gather.scalarCount = 1;
+  gather.launches.resize(2);
+  CudaLaunch &few = gather.launches[0], &many = gather.launches[1];
+  few.target = "sm_90a";
+  few.over = d0;
+  few.upTo = 8;
+  few.calls = {{"gather_rows", {d0, 1, 1}, {128, 1, 1}, 0}};
+  many.calls = {
+      {"gather_blocks", {(d0 + 31).floorDiv(32), 2, 1}, {32, 4, 1}, 65536},
+      {"gather_sum", {1, 1, 1}, {64, 1, 1}, 0}};
+  many.workspace = d0 * 512;
+  finish.name = "finish_6";
+  finish.bufferCount = 3;
+  finish.scalarCount = 2;
+  finish.launches.resize(1);
+  finish.launches[0].calls = {{"finish", {d1, 1, 1}, {32, 1, 1}, 0}};
+
+  Program &program = cuda.programs.emplace_back();
+  program.arenaBytes = 4096;
+  program.steps.resize(2);
+  Step &first = program.steps[0], &second = program.steps[1];
+  first.kernel = 0;
+  first.buffers = {{Kind::Input, 0, 0, batch * seq * 8},
+                   {Kind::Weight, 0, 0, 96},
+                   {Kind::Weight, 2, 0, 12},
+                   {Kind::Arena, 0, 512, batch * seq * 16}};
+  first.scalars = {seq};
+  first.tasks = 1;
+  second.kernel = 1;
+  second.buffers = {{Kind::Arena, 0, 512, batch * seq * 16},
+                    {Kind::Output, 0, 0, batch * seq * 24},
+                    {Kind::Output, 1, 0, batch * (past + seq) * 4}};
+  second.results = 2;
+  second.scalars = {past, seq};
+  second.tasks = 1;
+  second.after = 0;
+
+  cuda.images.resize(2);
+  cuda.images[0].target = "sm_90a";
+  cuda.images[1].target = "sm_80";
+  cuda.images[1].isPtx = true;
+  contents.cudaImages = {bytesOf("cubin"), bytesOf(".version 8.0\n")};
   return contents;
 }
 

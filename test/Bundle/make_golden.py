@@ -4,10 +4,12 @@
 # Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #
-#   make_golden.py golden-v1.nbl golden-v1-sizes.nbl golden-v1-states.nbl
+#   make_golden.py golden-v1.nbl golden-v1-sizes.nbl golden-v1-states.nbl \
+#       golden-v1-cuda.nbl
 #
 # The second has a dimension that a step defines, the third a state and a
-# decoder that uses it, with the feature bits for these.
+# decoder that uses it, the fourth a program for GPUs, with the feature bits for
+# these.
 # It shares no code with lib/Bundle: the page is the only source. BundleTest.cpp
 # expects these contents from the reader and these bytes from the writer.
 
@@ -142,7 +144,57 @@ def decoder_entry(name, length, last):
                           2, [length] if last else [], "batch", -1)]))
 
 
-def index(code_offset, weight_offset, sizes, states):
+cubin, ptx = b"cubin", b".version 8.0\n"
+
+
+def call(function, grid, block, shared):
+    return (string(function) + b"".join(expression(size) for size in grid) +
+            b"".join(u32(size) for size in block) + u32(shared))
+
+
+def launch(target, limit, workspace, calls):
+    return (string(target) +
+            (u8(1) + expression(limit[0]) + i64(limit[1]) if limit else u8(0)) +
+            (u8(1) + expression(workspace) if workspace else u8(0)) +
+            records([call(*each) for each in calls]))
+
+
+def cuda_section(image_offset, ptx_offset):
+    return b"".join([
+        records([
+            string("gather_5") + u32(4) + u32(1) + records([
+                launch("sm_90a", ("d0", 8), None, [
+                    ("gather_rows", ["d0", "1", "1"], [128, 1, 1], 0)]),
+                launch("", None, "512*d0", [
+                    ("gather_blocks", ["floordiv(d0 + 31, 32)", "2", "1"],
+                         [32, 4, 1], 65536),
+                    ("gather_sum", ["1", "1", "1"], [64, 1, 1], 0)])]),
+            string("finish_6") + u32(3) + u32(2) + records([
+                launch("", None, None, [
+                    ("finish", ["d1", "1", "1"], [32, 1, 1], 0)])]),
+        ]),
+        records([
+            u64(4096) + records([
+                step(0, [buffer(INPUT, 0, 0, "8*batch*seq"),
+                         buffer(WEIGHT, 0, 0, "96"),
+                         buffer(WEIGHT, 2, 0, "12"),
+                         buffer(ARENA, 0, 512, "16*batch*seq")],
+                     1, ["seq"], "1", -1),
+                step(1, [buffer(ARENA, 0, 512, "16*batch*seq"),
+                         buffer(OUTPUT, 0, 0, "24*batch*seq"),
+                         buffer(OUTPUT, 1, 0, "4*batch*past + 4*batch*seq")],
+                     2, ["past", "seq"], "1", 0)]),
+        ]),
+        records([]),  # no dimension is defined
+        records([string("sm_90a") + u8(0) + u64(image_offset) +
+                 u64(len(cubin)) + digest(cubin),
+                 string("sm_80") + u8(1) + u64(ptx_offset) + u64(len(ptx)) +
+                 digest(ptx)]),
+    ])
+
+
+def index(offsets, sizes, states, cuda):
+    code_offset, image_offset, ptx_offset, weight_offset = offsets
     texts.clear()
     entries = [entry(sizes)]
     states_image = b""
@@ -153,6 +205,7 @@ def index(code_offset, weight_offset, sizes, states):
         states_image = (
             records([string("key_0") + u8(FLOAT) + u8(32) + records(shape)]) +
             u8(1) + string("prefill") + string("decode") + i64(32))
+    cuda_image = cuda_section(image_offset, ptx_offset) if cuda else b""
     return b"".join([
         string("nibble golden"),
         records([string("batch") + i64(1) + i64(2)] +
@@ -164,7 +217,11 @@ def index(code_offset, weight_offset, sizes, states):
         records([string("table") + u64(0) + u64(len(table)) + u64(0) +
                  u32(32) + digest(table),
                  string("order") + u64(order_offset) + u64(len(order)) +
-                 u64(6) + u32(32) + digest(order)]),
+                 u64(6) + u32(32) + digest(order)] +
+                # The same bytes again, which are stored once.
+                ([string("order on a GPU") + u64(order_offset) +
+                  u64(len(order)) + u64(6) + u32(32) + digest(order)]
+                 if cuda else [])),
         records([string("gather_1") + u32(5 if sizes else 4) + u32(1),
                  string("finish_2") + u32(4 if sizes else 3) +
                  u32(3 if sizes else 2)] +
@@ -183,25 +240,35 @@ def index(code_offset, weight_offset, sizes, states):
         # Entry point 0, step 0 defines dimension 1.
         records([u32(0) + u32(0) + records([u32(1)])]) if sizes else b"",
         states_image,
+        cuda_image,
     ])
 
 
-def bundle(sizes, states):
-    index_bytes = len(index(0, 0, sizes, states))
-    code_offset = len(pad(b"\0" * (128 + index_bytes), 65536))
-    weight_offset = len(pad(b"\0" * (code_offset + len(image)), 65536))
-    index_image = index(code_offset, weight_offset, sizes, states)
+def bundle(sizes, states, cuda):
+    index_bytes = len(index([0] * 4, sizes, states, cuda))
+    segments = [image] + ([cubin, ptx] if cuda else []) + [weight_segment]
+    end = 128 + index_bytes
+    offsets = []
+    for segment in segments:
+        offsets.append(-(-end // 65536) * 65536)
+        end = offsets[-1] + len(segment)
+    places = offsets if cuda else [offsets[0], 0, 0, offsets[1]]
+    index_image = index(places, sizes, states, cuda)
     header = b"".join([
         b"\x89NBL\r\n\x1a\n", u32(1), u32(128),
-        u64((1 if sizes else 0) + (2 if states else 0)), u64(0),
-        u64(weight_offset + len(weight_segment)), u64(128),
+        u64((1 if sizes else 0) + (2 if states else 0) + (4 if cuda else 0)),
+        u64(0), u64(end), u64(128),
         u64(len(index_image)), digest(index_image), u64(0)])
     header += digest(header)
     assert len(header) == 128
-    return pad(pad(header + index_image, 65536) + image, 65536) + weight_segment
+    file = header + index_image
+    for segment in segments:
+        file = pad(file, 65536) + segment
+    return file
 
 
 for path, features in zip(sys.argv[1:],
-                          ((False, False), (True, False), (False, True))):
+                          ((False, False, False), (True, False, False),
+                           (False, True, False), (False, False, True))):
     with open(path, "wb") as file:
         file.write(bundle(*features))

@@ -8,7 +8,7 @@
 //   Expected<std::shared_ptr<const Bundle>> bundle = Bundle::open("m.nbl");
 //   for (const EntryPoint &entry : (*bundle)->index().entries) ...
 //
-// One file: header, index, code segments, weight segments. `BundleIndex` is the
+// One file: header, index, code segments, weight segment. `BundleIndex` is the
 // index in memory; docs/BundleFormat.md gives every byte. `Bundle::open` checks
 // the whole index (counts, sizes, offsets, alignment, overlaps, references,
 // expressions) with checked arithmetic and the hashes of index and code before
@@ -24,6 +24,7 @@
 #include "nibble/Base/Sha256.h"
 #include "nibble/Base/Tensor.h"
 
+#include <array>
 #include <map>
 
 namespace nibble {
@@ -96,13 +97,18 @@ struct IndexCheck {
   int64_t min = 0, limit = 0; ///< elements must lie in [min, limit)
 };
 
-/// A function of the model, as data.
-struct EntryPoint {
+/// What one kind of device does for an entry point.
+struct Program {
+  std::vector<Step> steps;
+  uint64_t arenaBytes = 0; ///< scratch at the bounds
+};
+
+/// A function of the model, as data: its interface, the same on all devices,
+/// and the program of the processor.
+struct EntryPoint : Program {
   std::string name;
   std::vector<Port> inputs, outputs;
   std::vector<IndexCheck> checks;
-  std::vector<Step> steps;
-  uint64_t arenaBytes = 0; ///< scratch at the bounds
 };
 
 /// A kernel's place in a code image.
@@ -118,6 +124,49 @@ struct CodeVariant {
   uint64_t bytes = 0;
   Digest digest{};
   std::vector<uint64_t> kernelOffsets; ///< per kernel, into the image
+};
+
+/// One launch of a CUDA function. Its parameters are a pointer per buffer of
+/// the step, an i64 per scalar and, where the launch has one, a pointer to the
+/// workspace (Target/CudaKernelAbi.h).
+struct CudaCall {
+  std::string function;
+  std::array<DimExpr, 3> grid = {1, 1, 1}; ///< nothing runs if one is 0
+  std::array<uint32_t, 3> block = {1, 1, 1};
+  uint32_t sharedBytes = 0; ///< dynamic shared memory
+};
+
+/// What a kernel does at some sizes: calls in order. Expressions are over the
+/// kernel's scalars, of which number i is called `d<i>`.
+struct CudaLaunch {
+  /// Only in the image of this target; empty: in every one.
+  std::string target;
+  /// Taken where `over` is at most `upTo`; the last one of a target always.
+  DimExpr over;
+  std::optional<int64_t> upTo;
+  std::vector<CudaCall> calls;
+  /// Bytes of scratch for these calls; undefined before the first.
+  std::optional<DimExpr> workspace;
+};
+
+struct CudaKernel : KernelEntry {
+  std::vector<CudaLaunch> launches; ///< the first that fits is taken
+};
+
+/// Code for one architecture, or PTX, which the driver compiles.
+struct CudaImage {
+  std::string target; ///< "sm_90a", ...; of PTX the least that can run it
+  bool isPtx = false;
+  uint64_t offset = 0; ///< in the file; multiple of 64 KiB
+  uint64_t bytes = 0;
+  Digest digest{};
+};
+
+/// The entry points on an NVIDIA GPU: weights and states are the bundle's.
+struct CudaSection {
+  std::vector<CudaKernel> kernels;
+  std::vector<Program> programs; ///< as BundleIndex::entries; tasks are 1
+  std::vector<CudaImage> images;
 };
 
 /// How text generation drives an entry point: which port plays which part.
@@ -163,6 +212,7 @@ struct BundleIndex {
   std::vector<LayerInfo> layers;
   std::optional<GenerationInfo> generation;
   std::optional<DecoderInfo> decoder;
+  std::optional<CudaSection> cuda;
   /// SentencePiece model file, verbatim; empty if none was bundled.
   std::vector<std::byte> tokenizer;
   uint64_t weightOffset = 0, weightBytes = 0; ///< segment in the file
@@ -183,6 +233,7 @@ public:
   const BundleIndex &index() const { return contents; }
   std::span<const std::byte> weight(uint32_t weightIndex) const;
   std::span<const std::byte> code(const CodeVariant &variant) const;
+  std::span<const std::byte> code(const CudaImage &image) const;
   /// Size of the bundle itself, without an executable in front of it.
   uint64_t fileBytes() const { return bytes.size(); }
   /// Hashes the weight segment: an error that names the weight if a byte has
@@ -191,6 +242,8 @@ public:
 
 private:
   Bundle() = default;
+  /// Hashes of all code, and zeros between the segments behind byte `end`.
+  Status checkCode(uint64_t end) const;
   BundleIndex contents;
   std::span<const std::byte> bytes;
   std::shared_ptr<const void> keepAlive;
@@ -204,6 +257,9 @@ struct BundleContents {
   std::function<Expected<Tensor>(uint32_t weightIndex)> weightBytes;
   /// Image per variant, in the order of index.variants.
   std::vector<std::vector<std::byte>> images;
+  /// The same of index.cuda's images. With such, weights of equal bytes are
+  /// stored once.
+  std::vector<std::vector<std::byte>> cudaImages;
   /// Non-empty: bytes of a prebuilt runner to put in front (--emit=exe).
   std::span<const std::byte> runner;
 };

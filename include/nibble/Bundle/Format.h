@@ -31,8 +31,11 @@ constexpr uint64_t weightAlignment = 256;
 constexpr uint64_t featureDefinitions = 1;
 /// Required feature: entry points share states.
 constexpr uint64_t featureStates = 2;
+/// Required feature: programs for NVIDIA GPUs.
+constexpr uint64_t featureCuda = 4;
 /// Required features that this reader knows.
-constexpr uint64_t knownFeatures = featureDefinitions | featureStates;
+constexpr uint64_t knownFeatures =
+    featureDefinitions | featureStates | featureCuda;
 constexpr size_t maxNameBytes = 4096;
 constexpr size_t maxExpressionBytes = 4096;
 constexpr size_t maxRank = 8;
@@ -75,9 +78,14 @@ Expected<BundleIndex> decodeIndex(std::span<const std::byte> bytes,
 Status checkIndex(BundleIndex &index, uint64_t indexBytes, uint64_t totalBytes);
 
 /// The part of checkIndex that is about dimensions which steps define (R11),
-/// for an entry point whose references have been checked.
-Status checkDefinitions(const EntryPoint &entry,
+/// for a program of `entry` whose references have been checked.
+Status checkDefinitions(const EntryPoint &entry, const Program &program,
                         const std::vector<DimSymbol> &dims);
+
+/// The part of checkIndex that is about launches of CUDA kernels (R15), when
+/// programs have been checked.
+Status checkLaunches(const CudaSection &cuda,
+                     const std::vector<DimSymbol> &dims);
 
 /// The part of checkIndex that is about how text is generated (R9) and about
 /// decoders (R13), when entry points and states have been checked.
@@ -94,6 +102,27 @@ Expected<uint64_t> maxPortBytes(const Port &port,
 /// Most bytes of a state: the memory that a decoder holds for it.
 Expected<uint64_t> maxStateBytes(const StateEntry &state,
                                  const std::vector<DimSymbol> &dims);
+
+/// "d0", "d1", ...: what a launch calls the scalars of its kernel.
+std::string scalarName(size_t number);
+
+/// The launches of `kernel` in the image of `target`, in order.
+std::vector<const CudaLaunch *> launchesOf(const CudaKernel &kernel,
+                                           const std::string &target);
+
+/// Largest workspace of any launch in the image of `target` over the
+/// dimensions' bounds.
+Expected<uint64_t> maxWorkspaceBytes(const CudaSection &cuda,
+                                     const std::vector<DimSymbol> &dims,
+                                     const std::string &target);
+
+/// Largest grid, block and dynamic shared memory of any GPU that there is.
+constexpr std::array<int64_t, 3> maxGrid = {2147483647, 65535, 65535};
+constexpr std::array<uint32_t, 3> maxBlock = {1024, 1024, 64};
+constexpr uint32_t maxBlockThreads = 1024;
+constexpr uint32_t maxSharedBytes = 227 * 1024;
+/// Parameters of 8 bytes that fit into the 4 KiB that all GPUs have for them.
+constexpr uint32_t maxParameters = 512;
 
 /// The dimensions' bounds in the form that DimExpr takes.
 std::map<std::string, DimExpr::Bound>
