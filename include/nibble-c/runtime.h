@@ -45,7 +45,7 @@ typedef enum {
   NIBBLE_OK = 0,
   NIBBLE_ERROR_INPUT = 1,   /* a bad file, name, shape, type or value */
   NIBBLE_ERROR_USAGE = 2,   /* a call out of order or a null argument */
-  NIBBLE_ERROR_RESOURCE = 3 /* no memory, or no code for this processor */
+  NIBBLE_ERROR_RESOURCE = 3 /* no memory, or no device that runs the code */
 } nibble_status;
 
 typedef enum {
@@ -91,6 +91,9 @@ typedef struct {
    * None: where the system puts them. */
   const int *cores;
   size_t core_count;
+  /* "cpu", "cuda:0", ...; NULL: the processor, or "cuda:0" for a bundle that has
+   * no code for one. The three above are for processors. */
+  const char *device;
 } nibble_session_options;
 
 /* Text of the last failure on this thread; never NULL. */

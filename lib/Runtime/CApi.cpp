@@ -253,14 +253,13 @@ nibble_status nibble_session_create(const nibble_bundle *bundle,
       chosen.entry = options->entry ? options->entry : "";
       chosen.threads = options->threads;
       chosen.variant = options->variant ? options->variant : "";
+      chosen.device = options->device ? options->device : "";
       if (options->core_count != 0 && !options->cores)
         return nullArgument("cores");
       chosen.cores.assign(options->cores, options->cores + options->core_count);
     }
-    if (Expected<uint32_t> variant =
-            selectVariant(*bundle->bundle, chosen.variant);
-        !variant)
-      return fail(NIBBLE_ERROR_RESOURCE, variant.status());
+    if (Status status = checkDevice(*bundle->bundle, chosen); !status.isOk())
+      return fail(NIBBLE_ERROR_RESOURCE, status);
     Expected<std::unique_ptr<Session>> created =
         Session::create(bundle->bundle, chosen);
     if (!created)

@@ -6,7 +6,8 @@
 //===----------------------------------------------------------------------===//
 //
 // A session when it is made, and its interface: what the caller sets is checked
-// here. SessionDims.cpp and SessionRun.cpp do the work of each run.
+// here. SessionDims.cpp and SessionRun.cpp set up each run, CpuSession.cpp and
+// CudaSession.cpp do it.
 //
 //===----------------------------------------------------------------------===//
 
@@ -15,7 +16,6 @@
 #include "nibble/Runtime/Variant.h"
 
 #include <algorithm>
-#include <cstring>
 
 using namespace nibble;
 using namespace nibble::session;
@@ -24,49 +24,7 @@ using namespace nibble::session;
 // Once per session
 //===----------------------------------------------------------------------===//
 
-Status Session::Shared::loadCode() {
-  std::span<const std::byte> image = bundle->code(variant);
-  Expected<Pages> pages = Pages::reserve(image.size());
-  if (!pages)
-    return pages.status();
-  code = pages.take();
-  if (image.empty())
-    return Status::success();
-  std::memcpy(code.data(), image.data(), image.size());
-  // The file may have changed since it was opened: what runs is what is hashed.
-  if (sha256({code.data(), image.size()}) != variant.digest)
-    return Status::error("the bundle's code has changed since it was opened");
-  return code.makeExecutable();
-}
-
-Status Session::Shared::reserveArena() {
-  uint64_t bytes = 0;
-  for (const EntryPoint &entry : bundle->index().entries)
-    bytes = std::max(bytes, entry.arenaBytes);
-  Expected<Pages> pages = Pages::reserve(bytes);
-  if (!pages)
-    return pages.status();
-  arena = pages.take();
-  return Status::success();
-}
-
-Expected<std::shared_ptr<const std::vector<Pages>>>
-Session::Shared::makeStates() const {
-  auto states = std::make_shared<std::vector<Pages>>();
-  for (const StateEntry &state : bundle->index().states) {
-    Expected<uint64_t> bytes =
-        bundle::maxStateBytes(state, bundle->index().dims);
-    if (!bytes)
-      return bytes.status();
-    Expected<Pages> pages = Pages::reserve(*bytes);
-    if (!pages)
-      return pages.status().withContext("state " + quoted(state.name));
-    states->push_back(pages.take());
-  }
-  return std::shared_ptr<const std::vector<Pages>>(std::move(states));
-}
-
-uint32_t Session::State::numberOf(const DimExpr &expression) {
+uint32_t State::numberOf(const DimExpr &expression) {
   auto [entry, isNew] = numbers.try_emplace(
       expression, static_cast<uint32_t>(expressions.size()));
   if (isNew)
@@ -74,49 +32,47 @@ uint32_t Session::State::numberOf(const DimExpr &expression) {
   return entry->second;
 }
 
-Status Session::State::prepareStep(const Step &step) {
+Status State::prepareStep(const Step &step) {
   PreparedStep prepared;
-  prepared.kernel = reinterpret_cast<CpuKernel>(
-      shared->code.data() + shared->variant.kernelOffsets[step.kernel]);
   prepared.firstBuffer = static_cast<uint32_t>(buffers.size());
   prepared.firstScalar = static_cast<uint32_t>(scalars.size());
-  prepared.tasks = numberOf(step.tasks);
   prepared.bufferCount = static_cast<uint32_t>(step.buffers.size());
   for (const BufferRef &buffer : step.buffers) {
     buffers.push_back(
         {buffer.kind, buffer.index, buffer.offset, numberOf(buffer.bytes)});
-    const std::byte *pointer = nothing;
+    const std::byte *pointer = nullptr;
     switch (buffer.kind) {
     case BufferRef::Kind::Input:
     case BufferRef::Kind::Output:
       portBuffers.push_back(static_cast<uint32_t>(buffers.size() - 1));
       break;
     case BufferRef::Kind::Weight:
-      if (!bundle().weight(buffer.index).empty())
-        pointer = bundle().weight(buffer.index).data();
+      pointer = device->weight(buffer.index);
       break;
     case BufferRef::Kind::Arena:
-      if (shared->arena.data())
-        pointer = shared->arena.data() + buffer.offset;
+      if (device->arena)
+        pointer = device->arena + buffer.offset;
       break;
     case BufferRef::Kind::State:
-      if ((*states)[buffer.index].data())
-        pointer = (*states)[buffer.index].data();
+      pointer = states->pointers[buffer.index];
       break;
     }
     // Results are never weights, so nothing writes to one through this pointer.
-    pointers.push_back(const_cast<std::byte *>(pointer));
+    pointers.push_back(
+        const_cast<std::byte *>(pointer ? pointer : device->empty));
   }
   for (const DimExpr &scalar : step.scalars)
     scalars.push_back(numberOf(scalar));
-  steps.push_back(prepared);
+  if (Status status = addStep(step, prepared); !status.isOk())
+    return status;
+  steps.push_back(std::move(prepared));
   return Status::success();
 }
 
 /// One stage for the inputs, and one for each step that defines dimensions.
-void Session::State::prepareStages() {
+void State::prepareStages() {
   stages.resize(1);
-  for (const Step &step : entry.steps) {
+  for (const Step &step : program.steps) {
     if (step.defines.empty())
       continue;
     for (uint32_t dim : step.defines)
@@ -127,7 +83,7 @@ void Session::State::prepareStages() {
 }
 
 /// The first stage in which all dimensions of an expression are known.
-uint32_t Session::State::stageOf(const DimExpr &expression) const {
+uint32_t State::stageOf(const DimExpr &expression) const {
   uint32_t stage = 0;
   for (const std::string &name : expression.symbols())
     if (auto found = definedIn.find(name); found != definedIn.end())
@@ -137,7 +93,7 @@ uint32_t Session::State::stageOf(const DimExpr &expression) const {
 
 /// Everything is set up in the first stage in which that is possible. Bundle
 /// has checked that no step needs it earlier.
-void Session::State::assignStages() {
+void State::assignStages() {
   std::vector<uint32_t> ofExpression, ofOutput;
   for (uint32_t i = 0; i < expressions.size(); ++i) {
     ofExpression.push_back(stageOf(expressions[i]));
@@ -154,7 +110,9 @@ void Session::State::assignStages() {
     stages[ofExpression[scalars[i]]].scalars.push_back(i);
   for (uint32_t i = 0; i < steps.size(); ++i) {
     const PreparedStep &step = steps[i];
-    uint32_t stage = ofExpression[step.tasks];
+    uint32_t stage = 0;
+    for (uint32_t expression : step.expressions)
+      stage = std::max(stage, ofExpression[expression]);
     for (uint32_t b = 0; b < step.bufferCount; ++b) {
       const PreparedBuffer &buffer = buffers[step.firstBuffer + b];
       uint32_t own = ofExpression[buffer.bytes];
@@ -167,13 +125,13 @@ void Session::State::assignStages() {
   }
 }
 
-Status Session::State::prepare() {
+Status State::prepare() {
   const BundleIndex &index = bundle().index();
   bounds = bundle::boundsOf(index.dims);
   dims.resize(index.dims.size());
   inputs.resize(entry.inputs.size());
   outputs.resize(entry.outputs.size());
-  plannedBytes = entry.arenaBytes;
+  plannedBytes = program.arenaBytes;
 
   for (size_t i = 0; i < inputs.size(); ++i)
     for (const DimExpr &dim : entry.inputs[i].shape) {
@@ -200,7 +158,7 @@ Status Session::State::prepare() {
   }
   prepareStages();
   uint32_t stage = 0;
-  for (const Step &step : entry.steps) {
+  for (const Step &step : program.steps) {
     if (Status status = prepareStep(step); !status.isOk())
       return status;
     if (step.defines.empty())
@@ -211,7 +169,9 @@ Status Session::State::prepare() {
   assignStages();
   values.resize(expressions.size());
   scalarValues.resize(scalars.size());
-  return checkSolvable();
+  if (Status status = checkSolvable(); !status.isOk())
+    return status;
+  return finishSteps();
 }
 
 //===----------------------------------------------------------------------===//
@@ -221,17 +181,17 @@ Status Session::State::prepare() {
 Session::Session() = default;
 Session::~Session() = default;
 
-static Expected<const EntryPoint *> findEntry(const BundleIndex &index,
-                                              const std::string &wanted) {
+static Expected<size_t> findEntry(const BundleIndex &index,
+                                  const std::string &wanted) {
   std::string name = wanted.empty() ? "main" : wanted;
   std::string names;
   for (const EntryPoint &entry : index.entries) {
     if (entry.name == name)
-      return &entry;
+      return static_cast<size_t>(&entry - index.entries.data());
     names += (names.empty() ? "" : ", ") + entry.name;
   }
   if (wanted.empty() && index.entries.size() == 1)
-    return &index.entries.front();
+    return size_t{0};
   return Status::error("expected an entry point of the bundle, got '" + name +
                        "'; it has: " + (names.empty() ? "none" : names));
 }
@@ -239,56 +199,55 @@ static Expected<const EntryPoint *> findEntry(const BundleIndex &index,
 Expected<std::unique_ptr<Session>>
 Session::create(std::shared_ptr<const Bundle> bundle,
                 const SessionOptions &options) {
-  Expected<const EntryPoint *> entry =
-      findEntry(bundle->index(), options.entry);
+  Expected<size_t> entry = findEntry(bundle->index(), options.entry);
   if (!entry)
     return entry.status();
-  Expected<uint32_t> variant = selectVariant(*bundle, options.variant);
-  if (!variant)
-    return variant.status();
-  if (Status status = ThreadPool::checkCores(options.cores); !status.isOk())
-    return status;
-  const CodeVariant &code = bundle->index().variants[*variant];
-  auto shared = std::make_shared<Shared>(std::move(bundle), code, options);
-  if (Status status = shared->loadCode(); !status.isOk())
-    return status;
-  if (Status status = shared->reserveArena(); !status.isOk())
-    return status;
-  auto states = shared->makeStates();
+  std::string name = bundle->index().entries[*entry].name;
+  Expected<std::optional<uint32_t>> gpu = findGpu(*bundle, options.device);
+  if (!gpu)
+    return gpu.status();
+  Expected<std::shared_ptr<Device>> device =
+      *gpu ? makeCudaDevice(std::move(bundle), **gpu)
+           : makeCpuDevice(std::move(bundle), options);
+  if (!device)
+    return device.status();
+  auto states = (*device)->makeStates();
   if (!states)
     return states.status();
-  return create(shared, *states, (*entry)->name);
+  return create(*device, *states, name);
 }
 
 Expected<std::unique_ptr<Session>> Session::share(const std::string &entry,
                                                   States states) const {
   if (states == States::Shared)
-    return create(state->shared, state->states, entry);
-  auto own = state->shared->makeStates();
+    return create(state->device, state->states, entry);
+  auto own = state->device->makeStates();
   if (!own)
     return own.status();
-  return create(state->shared, *own, entry);
+  return create(state->device, *own, entry);
 }
 
 Expected<std::unique_ptr<Session>>
-Session::create(std::shared_ptr<Shared> shared,
-                std::shared_ptr<const std::vector<Pages>> states,
+Session::create(std::shared_ptr<Device> device,
+                std::shared_ptr<const StateMemory> states,
                 const std::string &name) {
-  Expected<const EntryPoint *> entry = findEntry(shared->bundle->index(), name);
+  Expected<size_t> entry = findEntry(device->bundle->index(), name);
   if (!entry)
     return entry.status();
   std::unique_ptr<Session> session(new Session());
-  session->state =
-      std::make_unique<State>(std::move(shared), std::move(states), **entry);
+  session->state = device->makeState(device, std::move(states), *entry);
   if (Status status = session->state->prepare(); !status.isOk())
-    return status.withContext("entry point '" + (*entry)->name + "'");
+    return status.withContext("entry point " +
+                              quoted(session->state->entry.name));
   return session;
 }
 
 const Bundle &Session::bundle() const { return state->bundle(); }
 const EntryPoint &Session::entry() const { return state->entry; }
-const CodeVariant &Session::variant() const { return state->shared->variant; }
-unsigned Session::threads() const { return state->shared->pool.threads(); }
+const Program &Session::program() const { return state->program; }
+const std::string &Session::device() const { return state->device->name; }
+const std::string &Session::target() const { return state->device->target; }
+unsigned Session::threads() const { return state->device->threads(); }
 uint64_t Session::plannedBytes() const { return state->plannedBytes; }
 bool Session::hasRun() const { return state->hasRun; }
 
@@ -331,6 +290,7 @@ Status Session::setInput(uint32_t number, const void *data,
   input.shape.rank = shape.size();
   input.bytes = *bytes;
   input.isSet = true;
+  input.fedBack = -1;
   input.keepAlive = Tensor();
   return Status::success();
 }
@@ -363,11 +323,12 @@ Status Session::feedBack(uint32_t from, uint32_t to) {
     return Status::error("expected an output and an input of the same type");
   if (!state->hasRun)
     return Status::error("expected a run before its output is fed back");
-  Output &output = state->outputs[from];
-  if (Status status = setInput(to, output.current.data(), output.shape.span());
+  if (Status status = setInput(to, state->outputData(from),
+                               state->outputs[from].shape.span());
       !status.isOk())
     return status;
-  std::swap(output.current, output.spare);
+  state->inputs[to].fedBack = static_cast<int32_t>(from);
+  state->keepOutput(from);
   return Status::success();
 }
 
@@ -393,20 +354,14 @@ Status Session::run() {
   if (std::string name = missingInput(); !name.empty())
     return Status::error("input " + quoted(name) +
                          " is not set; all inputs must be set before a run");
-  state->hasRun = false;
-  if (Status status = state->prepareInputs(); !status.isOk())
-    return status;
-  if (Status status = state->runSteps(); !status.isOk())
-    return status;
-  state->hasRun = true;
-  return Status::success();
+  return state->run();
 }
 
 std::span<const std::byte> Session::outputBytes(uint32_t number) const {
   if (!state->hasRun || number >= state->outputs.size())
     return {};
   const Output &output = state->outputs[number];
-  return {output.bytes ? output.current.data() : nothing, output.bytes};
+  return {output.bytes ? state->outputData(number) : nothing, output.bytes};
 }
 
 std::span<const int64_t> Session::outputShape(uint32_t number) const {

@@ -18,7 +18,7 @@
 using namespace nibble;
 using namespace nibble::session;
 
-size_t Session::State::dimNumber(const std::string &name) const {
+size_t State::dimNumber(const std::string &name) const {
   const std::vector<DimSymbol> &all = bundle().index().dims;
   size_t i = 0;
   while (i < all.size() && all[i].name != name)
@@ -26,20 +26,19 @@ size_t Session::State::dimNumber(const std::string &name) const {
   return i;
 }
 
-std::optional<int64_t>
-Session::State::dimension(const std::string &name) const {
+std::optional<int64_t> State::dimension(const std::string &name) const {
   size_t number = dimNumber(name);
   return number < dims.size() ? dims[number] : std::nullopt;
 }
 
-Expected<int64_t> Session::State::valueOf(const DimExpr &expression) const {
+Expected<int64_t> State::valueOf(const DimExpr &expression) const {
   return expression.evaluate(
       [this](const std::string &name) { return dimension(name); });
 }
 
 /// Solves `dim == value` if exactly one dimension in it is unknown and the
 /// expression is linear in that one. True if it has become known.
-bool Session::State::solveFrom(const InputDim &dim, int64_t value) {
+bool State::solveFrom(const InputDim &dim, int64_t value) {
   std::optional<uint32_t> unknown;
   for (uint32_t symbol : dim.symbols)
     if (!dims[symbol]) {
@@ -66,7 +65,7 @@ bool Session::State::solveFrom(const InputDim &dim, int64_t value) {
   return true;
 }
 
-Status Session::State::solveDims() {
+Status State::solveDims() {
   const std::vector<DimSymbol> &all = bundle().index().dims;
   for (size_t i = 0; i < all.size(); ++i)
     dims[i] =
@@ -98,8 +97,7 @@ Status Session::State::solveDims() {
 
 /// Takes the values of the dimensions that the last step has found. They are
 /// data: nothing has checked them yet.
-Status Session::State::define(const Stage &stage) {
-  const auto *found = static_cast<const std::byte *>(pointers[stage.values]);
+Status State::define(const Stage &stage, const std::byte *found) {
   for (uint32_t number : stage.dims) {
     const DimSymbol &dim = bundle().index().dims[number];
     int64_t value;
@@ -116,7 +114,7 @@ Status Session::State::define(const Stage &stage) {
   return Status::success();
 }
 
-Status Session::State::evaluate(const Stage &stage) {
+Status State::evaluate(const Stage &stage) {
   for (uint32_t i : stage.expressions) {
     Expected<int64_t> value = valueOf(expressions[i]);
     if (!value)
@@ -127,7 +125,7 @@ Status Session::State::evaluate(const Stage &stage) {
   return Status::success();
 }
 
-Status Session::State::checkShapes() {
+Status State::checkShapes() {
   for (size_t i = 0; i < inputs.size(); ++i)
     for (size_t d = 0; d < inputs[i].shape.rank; ++d) {
       int64_t expected = values[inputs[i].dims[d].expression];
@@ -146,7 +144,7 @@ Status Session::State::checkShapes() {
 
 /// Every dimension that the program uses must appear in an input's shape, be
 /// defined by a step, or have one possible value.
-Status Session::State::checkSolvable() const {
+Status State::checkSolvable() const {
   std::set<std::string> known;
   for (const auto &[name, stage] : definedIn)
     known.insert(name);

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Checks the indices that the caller gives, finds the memory of every buffer at
-// the sizes of this run, and calls the kernels.
+// Checks the indices that the caller gives, and finds the memory of every
+// buffer at the sizes of this run.
 //
 //===----------------------------------------------------------------------===//
 
@@ -19,10 +19,6 @@ using namespace nibble;
 using namespace nibble::session;
 
 namespace {
-
-/// Steps that touch fewer bytes than this take about as long as it takes to
-/// hand work to another thread; they run on the caller alone.
-constexpr int64_t smallStepBytes = 32 * 1024;
 
 /// Elements that lie outside [check.min, check.limit): the first, if any.
 template <typename T>
@@ -65,7 +61,7 @@ std::optional<uint64_t> firstOutside(ElementType type, const std::byte *data,
 
 } // namespace
 
-Status Session::State::checkIndices() {
+Status State::checkIndices() {
   for (const IndexCheck &check : entry.checks) {
     const Port &port = entry.inputs[check.input];
     const Input &input = inputs[check.input];
@@ -85,26 +81,7 @@ Status Session::State::checkIndices() {
   return Status::success();
 }
 
-Status Session::State::placeInputs() {
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    Input &input = inputs[i];
-    input.placed = input.data;
-    size_t alignment = std::max(entry.inputs[i].type.bits / 8, 1);
-    if (reinterpret_cast<uintptr_t>(input.data) % alignment == 0)
-      continue;
-    if (input.aligned.size() < input.bytes) {
-      Expected<Pages> pages = Pages::reserve(input.bytes);
-      if (!pages)
-        return pages.status();
-      input.aligned = pages.take();
-    }
-    std::memcpy(input.aligned.data(), input.data, input.bytes);
-    input.placed = input.aligned.data();
-  }
-  return Status::success();
-}
-
-Status Session::State::placeOutputs(const Stage &stage) {
+Status State::placeOutputs(const Stage &stage) {
   for (uint32_t i : stage.outputs) {
     Output &output = outputs[i];
     const Port &port = entry.outputs[i];
@@ -119,43 +96,34 @@ Status Session::State::placeOutputs(const Stage &stage) {
                            " the shape " + shapeText(output.shape.span()) +
                            ", which it cannot have");
     output.bytes = *bytes;
-    if (output.current.size() >= output.bytes)
-      continue;
-    // All of it at once where the system allows: later runs find it there.
-    Expected<Pages> pages = Pages::reserve(output.maxBytes);
-    if (!pages)
-      pages = Pages::reserve(output.bytes);
-    if (!pages)
-      return pages.status();
-    output.current = pages.take();
+    if (Status status = placeOutput(i); !status.isOk())
+      return status.withContext("output " + quoted(port.name));
   }
   return Status::success();
 }
 
 /// Finds the memory of a buffer, and checks that it is there.
-Status Session::State::placeBuffer(uint32_t number) {
+Status State::placeBuffer(uint32_t number) {
   const PreparedBuffer &buffer = buffers[number];
   int64_t bytes = values[buffer.bytes];
   uint64_t room = 0;
   switch (buffer.kind) {
-  case BufferRef::Kind::Input: {
-    const Input &input = inputs[buffer.index];
-    room = input.bytes;
-    pointers[number] = const_cast<std::byte *>(room ? input.placed : nothing);
+  case BufferRef::Kind::Input:
+    room = inputs[buffer.index].bytes;
+    pointers[number] = room ? inputMemory(buffer.index) : device->empty;
     break;
-  }
   case BufferRef::Kind::Output:
     room = outputs[buffer.index].bytes;
-    pointers[number] = room ? outputs[buffer.index].current.data() : nothing;
+    pointers[number] = room ? outputMemory(buffer.index) : device->empty;
     break;
   case BufferRef::Kind::Weight:
     room = bundle().index().weights[buffer.index].bytes;
     break;
   case BufferRef::Kind::Arena:
-    room = entry.arenaBytes - buffer.offset;
+    room = program.arenaBytes - buffer.offset;
     break;
   case BufferRef::Kind::State:
-    room = (*states)[buffer.index].size();
+    room = states->bytes[buffer.index];
     break;
   }
   if (bytes < 0 || static_cast<uint64_t>(bytes) > room)
@@ -165,37 +133,27 @@ Status Session::State::placeBuffer(uint32_t number) {
   return Status::success();
 }
 
-Status Session::State::placeBuffers(const Stage &stage) {
+Status State::placeBuffers(const Stage &stage) {
   for (uint32_t i : stage.buffers)
     if (Status status = placeBuffer(i); !status.isOk())
       return status;
   for (uint32_t i : stage.scalars)
     scalarValues[i] = values[scalars[i]];
-  for (uint32_t i : stage.steps) {
-    PreparedStep &step = steps[i];
-    step.taskCount = values[step.tasks];
-    int64_t left = smallStepBytes;
-    for (uint32_t i = 0; i < step.bufferCount && left > 0; ++i)
-      left -= std::min(left, values[buffers[step.firstBuffer + i].bytes]);
-    step.isSmall = left > 0;
-  }
+  for (uint32_t i : stage.steps)
+    if (Status status = sizeStep(i); !status.isOk())
+      return status;
   return Status::success();
 }
 
-/// True if the last set-up was for inputs of these shapes, and nothing since
-/// has changed what it found.
-bool Session::State::isRepeated() const {
-  return isPrepared && std::ranges::all_of(inputs, [](const Input &input) {
-           return input.shape == input.preparedShape;
-         });
-}
-
 /// Sets up all that the inputs decide.
-Status Session::State::prepareInputs() {
+Status State::prepareInputs() {
   const Stage &first = stages.front();
-  bool repeated = isRepeated();
+  isRepeated =
+      isPrepared && std::ranges::all_of(inputs, [](const Input &input) {
+        return input.shape == input.preparedShape;
+      });
   isPrepared = false;
-  if (!repeated) {
+  if (!isRepeated) {
     if (Status status = solveDims(); !status.isOk())
       return status;
     if (Status status = evaluate(first); !status.isOk())
@@ -209,7 +167,7 @@ Status Session::State::prepareInputs() {
     return status;
   if (Status status = placeOutputs(first); !status.isOk())
     return status;
-  if (!repeated) {
+  if (!isRepeated) {
     if (Status status = placeBuffers(first); !status.isOk())
       return status;
   } else {
@@ -223,34 +181,25 @@ Status Session::State::prepareInputs() {
   return Status::success();
 }
 
-/// Sets up all that the dimensions decide that the last step has found.
-Status Session::State::enter(const Stage &stage) {
+/// Sets up all that the dimensions decide that the last step has found:
+/// `defined` are their values.
+Status State::enter(const Stage &stage, const std::byte *defined) {
+  if (Status status = define(stage, defined); !status.isOk())
+    return status;
   using Part = Status (State::*)(const Stage &);
-  for (Part part : {&State::define, &State::evaluate, &State::placeOutputs,
-                    &State::placeBuffers})
+  for (Part part :
+       {&State::evaluate, &State::placeOutputs, &State::placeBuffers})
     if (Status status = (this->*part)(stage); !status.isOk())
       return status;
   return Status::success();
 }
 
-Status Session::State::runSteps() {
-  for (const PreparedStep &step : steps) {
-    void *const *stepBuffers = pointers.data() + step.firstBuffer;
-    const int64_t *stepScalars = scalarValues.data() + step.firstScalar;
-    if (step.isSmall || step.taskCount <= 0) {
-      if (step.taskCount > 0)
-        step.kernel(stepBuffers, stepScalars, 0, step.taskCount);
-    } else {
-      shared->pool.parallelFor(step.taskCount, [&](int64_t begin, int64_t end) {
-        step.kernel(stepBuffers, stepScalars, begin, end);
-      });
-    }
-    if (step.stage != 0 && step.taskCount <= 0)
-      return Status::error("the bundle's program defines dimensions in a step "
-                           "without tasks; compile the model again");
-    if (step.stage != 0)
-      if (Status status = enter(stages[step.stage]); !status.isOk())
-        return status;
-  }
+Status State::run() {
+  hasRun = false;
+  if (Status status = prepareInputs(); !status.isOk())
+    return status;
+  if (Status status = runSteps(); !status.isOk())
+    return status;
+  hasRun = true;
   return Status::success();
 }

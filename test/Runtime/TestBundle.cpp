@@ -274,6 +274,45 @@ BundleContents test::decoderContents() {
   return contents;
 }
 
+/// Kernels have one more scalar on a GPU: the number of tasks, which is the
+/// number of blocks.
+BundleContents test::withCuda(BundleContents contents) {
+  BundleIndex &index = contents.index;
+  CudaSection &cuda = index.cuda.emplace();
+  for (const KernelEntry &kernel : index.kernels) {
+    CudaKernel &own = cuda.kernels.emplace_back();
+    own.name = kernel.name;
+    own.bufferCount = kernel.bufferCount;
+    own.scalarCount = kernel.scalarCount + 1;
+    CudaLaunch &launch = own.launches.emplace_back();
+    CudaCall &call = launch.calls.emplace_back();
+    call.function = kernelNames[cuda.kernels.size() - 1];
+    call.grid[0] = symbol(("d" + std::to_string(kernel.scalarCount)).c_str());
+    call.block = {64, 1, 1};
+  }
+  for (const EntryPoint &entry : index.entries) {
+    Program &program = cuda.programs.emplace_back(entry);
+    for (Step &step : program.steps)
+      step.scalars.push_back(std::exchange(step.tasks, 1));
+  }
+  cuda.images.resize(2);
+  cuda.images[0].target = "sm_90a";
+  cuda.images[1].target = "sm_80";
+  cuda.images[1].isPtx = true;
+  contents.cudaImages.resize(2, std::vector<std::byte>(8, std::byte{'x'}));
+  return contents;
+}
+
+BundleContents test::cudaOnly(BundleContents contents) {
+  contents = withCuda(std::move(contents));
+  for (EntryPoint &entry : contents.index.entries)
+    static_cast<Program &>(entry) = {};
+  contents.index.kernels.clear();
+  contents.index.variants.clear();
+  contents.images.clear();
+  return contents;
+}
+
 std::string test::expectedText(const std::string &prompt, size_t maxTokens) {
   int64_t sum = 1, length = 1; // the start token
   for (char letter : prompt) {

@@ -38,6 +38,12 @@ BundleContents languageModelContents(bool withCache);
 /// which 16 tokens at a time, with caches of `maxPast` + 1 tokens.
 BundleContents decoderContents();
 
+/// Contents with programs for GPUs beside those for processors: the same steps,
+/// for the kernels of FakeCuda, in code for sm_90a and PTX for sm_80.
+BundleContents withCuda(BundleContents contents);
+/// With those alone.
+BundleContents cudaOnly(BundleContents contents);
+
 /// The text that the model continues `prompt` with; computed here, without the
 /// runtime: the sum of all tokens plus the position, modulo the vocabulary.
 std::string expectedText(const std::string &prompt, size_t maxTokens);

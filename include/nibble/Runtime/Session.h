@@ -15,6 +15,9 @@
 // threads and the bundle's states may belong to several. All memory of a run is
 // found before its first step; the steps allocate nothing.
 //
+// The same on a processor and on an NVIDIA GPU: inputs and outputs are in the
+// caller's memory, and a run is done when `run` returns.
+//
 //===----------------------------------------------------------------------===//
 
 #ifndef NIBBLE_RUNTIME_SESSION_H
@@ -24,11 +27,18 @@
 
 namespace nibble {
 
-class Pages;
+namespace session {
+struct Device;
+struct State;
+struct StateMemory;
+} // namespace session
 
 struct SessionOptions {
   /// Empty: "main", or the only one there is.
   std::string entry;
+  /// "cpu", "cuda:0", "cuda:1", ...; empty: "cpu", or "cuda:0" for a bundle
+  /// that has no code for processors. The three below are for processors.
+  std::string device;
   /// Counts the caller; 0: one per available core.
   unsigned threads = 0;
   /// Code variant; empty: the best that this processor can run.
@@ -47,15 +57,21 @@ public:
   ~Session();
 
   enum class States { Shared, Own };
-  /// A session of another entry point that has threads, code and scratch memory
-  /// in common with this one, so that only one of them may run at a time. Also
-  /// the states, or else states of its own, all zero.
+  /// A session of another entry point that has device, threads, code and
+  /// scratch memory in common with this one, so that only one may run at a
+  /// time. Also the states, or else states of its own, all zero.
   Expected<std::unique_ptr<Session>> share(const std::string &entry,
                                            States states) const;
 
   const Bundle &bundle() const;
   const EntryPoint &entry() const;
-  const CodeVariant &variant() const;
+  /// What the device runs for the entry point.
+  const Program &program() const;
+  /// "cpu", "cuda:0", ...
+  const std::string &device() const;
+  /// What the code is for: "x86-64-v3", "sm_90a", ...
+  const std::string &target() const;
+  /// Threads of the processor that take part in a run.
   unsigned threads() const;
 
   /// Points an input at `data`, dense and row-major, of the port's element
@@ -85,18 +101,17 @@ public:
   std::span<const std::byte> outputBytes(uint32_t output) const;
   std::span<const int64_t> outputShape(uint32_t output) const;
 
-  /// Bytes of virtual memory planned for arena and outputs at the bounds.
+  /// Bytes planned for arena and outputs at the bounds: on a processor virtual
+  /// memory, of which a run takes what it touches.
   uint64_t plannedBytes() const;
 
 private:
   Session();
-  struct Shared;
-  struct State;
   static Expected<std::unique_ptr<Session>>
-  create(std::shared_ptr<Shared> shared,
-         std::shared_ptr<const std::vector<Pages>> states,
+  create(std::shared_ptr<session::Device> device,
+         std::shared_ptr<const session::StateMemory> states,
          const std::string &entry);
-  std::unique_ptr<State> state;
+  std::unique_ptr<session::State> state;
 };
 
 } // namespace nibble
