@@ -23,6 +23,7 @@
 #
 # ===--------------------------------------------------------------------=== #
 
+import glob
 import os
 import platform
 
@@ -85,3 +86,21 @@ if os.path.exists(os.path.join(config.nibble_tools, "nibble-runner-aarch64")):
 # A stock mlir-opt cannot load a plugin that wants a sanitizer's runtime first.
 if "-fsanitize" in config.nibble_cxx_flags:
     config.available_features.add("sanitizer")
+
+# ptxas of the CUDA Toolkit, where quant-compile looks for it; and the one that
+# tools/bootstrap installed, on machines without a toolkit.
+config.environment["PATH"] = os.pathsep.join(
+    [config.environment["PATH"]] + glob.glob(os.path.join(
+        os.path.dirname(os.path.dirname(config.nibble_python)),
+        "lib", "python3*", "site-packages", "nvidia", "cu13", "bin")))
+toolkit = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+ptxas = lit.util.which(os.path.join(toolkit, "bin", "ptxas")) if toolkit else (
+    lit.util.which("ptxas", config.environment["PATH"])
+    or lit.util.which("/usr/local/cuda/bin/ptxas")
+)
+if ptxas:
+    config.available_features.add("ptxas")
+    config.substitutions.append(("%ptxas", ptxas))
+for name in ("CUDA_HOME", "CUDA_PATH"):
+    if name in os.environ:
+        config.environment[name] = os.environ[name]
