@@ -26,6 +26,26 @@ using namespace nibble::qkernel;
 #define GET_ATTRDEF_CLASSES
 #include "nibble/dialects/QKernel/QKernelAttrs.cpp.inc"
 
+/// A layout without a name is row_interleaved. Names are keywords: an attribute
+/// with a `#` would take the colon behind it for its own.
+static ParseResult parseWeightLayout(OpAsmParser &parser, Attribute &layout) {
+  if (succeeded(parser.parseOptionalKeyword(FragmentsAttr::getMnemonic())))
+    layout = FragmentsAttr::parse(parser, Type());
+  else
+    layout = LayoutAttr::parse(parser, Type());
+  return success(layout != nullptr);
+}
+
+static void printWeightLayout(OpAsmPrinter &printer, Operation *,
+                              Attribute layout) {
+  if (auto rows = dyn_cast<LayoutAttr>(layout)) {
+    printer.printStrippedAttrOrType(rows);
+    return;
+  }
+  printer << FragmentsAttr::getMnemonic();
+  printer.printStrippedAttrOrType(cast<FragmentsAttr>(layout));
+}
+
 #define GET_OP_CLASSES
 #include "nibble/dialects/QKernel/QKernelOps.cpp.inc"
 
@@ -48,10 +68,11 @@ void QKernelDialect::initialize() {
 // Layout
 //===----------------------------------------------------------------------===//
 
-static RowInterleavedLayout plainLayout(ElementType element, int64_t out,
-                                        int64_t in, int64_t group,
-                                        ElementType scales, bool sparse24) {
-  RowInterleavedLayout layout;
+/// Either of the two descriptions.
+template <typename Layout>
+static Layout plainLayout(ElementType element, int64_t out, int64_t in,
+                          int64_t group, ElementType scales, bool sparse24) {
+  Layout layout;
   layout.element = element;
   layout.scales = scales;
   layout.out = out;
@@ -61,15 +82,16 @@ static RowInterleavedLayout plainLayout(ElementType element, int64_t out,
   return layout;
 }
 
-RowInterleavedLayout nibble::qkernel::rowInterleavedLayout(LayoutAttr layout) {
-  return plainLayout(*fromMlirType(layout.getElement()), layout.getOut(),
-                     layout.getIn(), layout.getGroup(),
-                     *fromMlirType(layout.getScales()), layout.getSparse24());
+template <typename Layout, typename Attr> static Layout plainLayout(Attr attr) {
+  return plainLayout<Layout>(
+      *fromMlirType(attr.getElement()), attr.getOut(), attr.getIn(),
+      attr.getGroup(), *fromMlirType(attr.getScales()), attr.getSparse24());
 }
 
-LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
-                                 Type element, int64_t out, int64_t in,
-                                 int64_t group, Type scales, bool sparse24) {
+template <typename Layout>
+static LogicalResult verifyLayout(function_ref<InFlightDiagnostic()> emitError,
+                                  Type element, int64_t out, int64_t in,
+                                  int64_t group, Type scales, bool sparse24) {
   std::optional<ElementType> plain = fromMlirType(element);
   std::optional<ElementType> plainScales = fromMlirType(scales);
   if (!plain || !plainScales)
@@ -77,10 +99,40 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                           "got "
                        << element << " and " << scales;
   Status status =
-      plainLayout(*plain, out, in, group, *plainScales, sparse24).validate();
-  if (!status.isOk()) // row_interleaved_c1
+      plainLayout<Layout>(*plain, out, in, group, *plainScales, sparse24)
+          .validate();
+  if (!status.isOk())
     return emitError() << status.message();
   return success();
+}
+
+RowInterleavedLayout nibble::qkernel::rowInterleavedLayout(LayoutAttr layout) {
+  return plainLayout<RowInterleavedLayout>(layout);
+}
+
+FragmentLayout nibble::qkernel::fragmentLayout(FragmentsAttr layout) {
+  return plainLayout<FragmentLayout>(layout);
+}
+
+Type nibble::qkernel::multipliedType(FragmentsAttr layout, Type x) {
+  if (isa<FloatType>(layout.getElement()))
+    return layout.getElement();
+  return x.isBF16() ? x : Float16Type::get(layout.getContext());
+}
+
+LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                 Type element, int64_t out, int64_t in,
+                                 int64_t group, Type scales, bool sparse24) {
+  return verifyLayout<RowInterleavedLayout>( // row_interleaved_c1
+      emitError, element, out, in, group, scales, sparse24);
+}
+
+LogicalResult
+FragmentsAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                      Type element, int64_t out, int64_t in, int64_t group,
+                      Type scales, bool sparse24) {
+  return verifyLayout<FragmentLayout>( // mma_fragments_c1
+      emitError, element, out, in, group, scales, sparse24);
 }
 
 //===----------------------------------------------------------------------===//
@@ -96,8 +148,8 @@ static bool hasBytes(Value value, uint64_t bytes) {
 
 /// What the two linear ops with a packed weight have in common; `op` is the
 /// name that constraints have in QKernel.td.
-template <typename Op> static LogicalResult verifyPackedLinear(Op op) {
-  RowInterleavedLayout layout = rowInterleavedLayout(op.getLayout());
+template <typename Op, typename Layout>
+static LogicalResult verifyPackedLinear(Op op, const Layout &layout) {
   auto x = cast<RankedTensorType>(op.getX().getType());
   auto result = cast<RankedTensorType>(op.getResult().getType());
   if (x.getRank() < 1 || x.getShape().back() != layout.in)
@@ -108,15 +160,17 @@ template <typename Op> static LogicalResult verifyPackedLinear(Op op) {
   bool isInteger = layout.element.isInteger();
   if (isInteger != static_cast<bool>(scales) || (zeros && !isInteger) ||
       !hasBytes(op.getWeight(), layout.weightBytes()) ||
-      (scales && (!hasBytes(scales, layout.scaleBytes()) ||
-                  cast<RankedTensorType>(scales.getType()).getElementType() !=
-                      op.getLayout().getScales())) ||
+      (scales &&
+       (!hasBytes(scales, layout.scaleBytes()) ||
+        fromMlirType(
+            cast<RankedTensorType>(scales.getType()).getElementType()) !=
+            std::optional(layout.scales))) ||
       (zeros && !hasBytes(zeros, layout.zeroBytes())))
     // packed_linear_c2, packed_integer_linear_c2
     return op.emitOpError("expects ")
            << layout.weightBytes() << " bytes of weight, "
            << layout.scaleBytes() << " of scales in "
-           << op.getLayout().getScales() << " and, if any, "
+           << toMlirType(op.getContext(), layout.scales) << " and, if any, "
            << layout.zeroBytes() << " of zero points for " << op.getLayout();
   if (op.getBias() &&
       cast<RankedTensorType>(op.getBias().getType()).getShape() !=
@@ -131,20 +185,49 @@ template <typename Op> static LogicalResult verifyPackedLinear(Op op) {
   return success();
 }
 
-LogicalResult PackedLinearOp::verify() { return verifyPackedLinear(*this); }
+template <typename Op> static LogicalResult verifyPackedLinear(Op op) {
+  if (FragmentsAttr fragments = op.getFragments())
+    return verifyPackedLinear(op, fragmentLayout(fragments));
+  return verifyPackedLinear(op, rowInterleavedLayout(op.getRowLayout()));
+}
+
+/// Outputs of a packed linear, and of its layout what both kinds have.
+template <typename Op, typename Get> static auto fromLayout(Op op, Get get) {
+  FragmentsAttr fragments = op.getFragments();
+  return fragments ? get(fragments) : get(op.getRowLayout());
+}
+
+template <typename Op> static int64_t outputsOf(Op op) {
+  return fromLayout(op, [](auto layout) { return layout.getOut(); });
+}
+
+LogicalResult PackedLinearOp::verify() {
+  if (failed(verifyPackedLinear(*this)))
+    return failure();
+  Type x = getElementTypeOrSelf(getX()),
+       result = getElementTypeOrSelf(getResult());
+  if (getRowLayout() && (!x.isF32() || !result.isF32())) // packed_linear_c5
+    return emitOpError("expects float32 for x and the result, got ")
+           << x << " and " << result
+           << "; other types need a layout for tensor cores";
+  return success();
+}
 
 LogicalResult PackedIntegerLinearOp::verify() {
-  if (!isa<IntegerType>(getLayout().getElement()))
-    // packed_integer_linear_c2
+  Type element =
+      fromLayout(*this, [](auto layout) { return layout.getElement(); });
+  if (!isa<IntegerType>(element)) // packed_integer_linear_c2
     return emitOpError("expects integer weights, got ") << getLayout();
-  if (getLayout().getSparse24()) // packed_integer_linear_c7
+  if (fromLayout(*this, [](auto layout) { return layout.getSparse24(); }))
+    // packed_integer_linear_c7
     return emitOpError("expects weights that are not 2:4 sparse, got ")
            << getLayout() << "; pack them in full";
   if (failed(verifyPackedLinear(*this)))
     return failure();
   auto x = cast<RankedTensorType>(getX().getType());
-  int64_t in = x.getShape().back(), xGroup = getXGroup(),
-          group = getLayout().getGroup();
+  int64_t in = x.getShape().back(), xGroup = getXGroup();
+  int64_t group =
+      fromLayout(*this, [](auto layout) { return layout.getGroup(); });
   if (xGroup < 1 || xGroup > in ||
       (xGroup != in && group != in && xGroup % group && group % xGroup))
     // packed_integer_linear_c6
@@ -176,7 +259,7 @@ PackedIntegerLinearOp::inferDims(ArrayRef<const ValueDims *> operands,
   if (!operands[0]->shape)
     return success();
   results[0].shape = operands[0]->shape;
-  results[0].shape->back() = getLayout().getOut();
+  results[0].shape->back() = outputsOf(*this);
   return success();
 }
 
@@ -185,7 +268,7 @@ LogicalResult PackedLinearOp::inferDims(ArrayRef<const ValueDims *> operands,
   if (!operands[0]->shape)
     return success();
   results[0].shape = operands[0]->shape;
-  results[0].shape->back() = getLayout().getOut();
+  results[0].shape->back() = outputsOf(*this);
   return success();
 }
 

@@ -12,6 +12,7 @@
 #include "Indexing.h"
 #include "Products.h"
 
+#include "nibble/Numerics/PackFragments.h"
 #include "nibble/Numerics/PackSparse.h"
 #include "nibble/Numerics/PackWeights.h"
 #include "nibble/Numerics/RoundToNearest.h"
@@ -21,8 +22,8 @@
 namespace nibble::reference {
 
 /// The values of the codes that a weight stores.
-static FailureOr<Tensor> dequantized(const Call &call,
-                                     const RowInterleavedLayout &layout,
+template <typename Layout>
+static FailureOr<Tensor> dequantized(const Call &call, const Layout &layout,
                                      const Tensor &codes, const Tensor *scales,
                                      const Tensor *zeros) {
   if (!scales)
@@ -43,11 +44,10 @@ static FailureOr<Tensor> dequantized(const Call &call,
 }
 
 /// The weight [out, in] in float32.
-static FailureOr<Tensor> unpackedWeight(const Call &call,
-                                        const RowInterleavedLayout &layout,
-                                        const Tensor &packed,
-                                        const Tensor *scales,
-                                        const Tensor *zeros) {
+template <typename Layout>
+static FailureOr<Tensor>
+unpackedWeight(const Call &call, const Layout &layout, const Tensor &packed,
+               const Tensor *scales, const Tensor *zeros) {
   if (Status status = layout.validate(); !status.isOk())
     return call.error() << status.message();
   // Of sparse weights, what is stored of them; positions have size 0 else.
@@ -84,9 +84,14 @@ static Results unpackedLinear(const Call &call, Op op, const Tensor &x,
   const Tensor *scales = op.getScales() ? call.operand(next++) : nullptr;
   const Tensor *zeros = op.getZeros() ? call.operand(next++) : nullptr;
   const Tensor *bias = op.getBias() ? call.operand(next) : nullptr;
+  qkernel::FragmentsAttr fragments = op.getFragments();
   FailureOr<Tensor> weight =
-      unpackedWeight(call, qkernel::rowInterleavedLayout(op.getLayout()),
-                     packed, scales, zeros);
+      fragments
+          ? unpackedWeight(call, qkernel::fragmentLayout(fragments), packed,
+                           scales, zeros)
+          : unpackedWeight(call,
+                           qkernel::rowInterleavedLayout(op.getRowLayout()),
+                           packed, scales, zeros);
   if (failed(weight))
     return failure();
   FailureOr<Tensor> result = linear(call, x, *weight, bias);
@@ -97,7 +102,18 @@ static Results unpackedLinear(const Call &call, Op op, const Tensor &x,
 
 static Results packedLinear(const Call &call) {
   auto op = mlir::cast<qkernel::PackedLinearOp>(call.op);
-  return unpackedLinear(call, op, call[0], 1);
+  qkernel::FragmentsAttr fragments = op.getFragments();
+  if (!fragments)
+    return unpackedLinear(call, op, call[0], 1);
+  // Tensor cores multiply 16 bits; the sum is of more.
+  ElementType type = *fromMlirType(qkernel::multipliedType(
+      fragments, mlir::getElementTypeOrSelf(op.getX())));
+  Results results = unpackedLinear(
+      call, op, call[0].converted(type).converted(ElementType::float32()), 1);
+  if (failed(results))
+    return failure();
+  return std::vector<Tensor>{results->front().converted(
+      *fromMlirType(mlir::getElementTypeOrSelf(op.getResult())))};
 }
 
 /// A vector as a matrix of one row.

@@ -61,7 +61,7 @@ void qkernel::LayerTable::storeOtherwise(QuantizableOpInterface layer,
     }
 }
 
-bool qkernel::LayerTable::keepsPositions(LinearOp linear, bool hasCodesOfX) {
+bool qkernel::LayerTable::keepsPositions(LinearOp linear, StringRef refusal) {
   Value weight = linear.getWeight();
   auto sparse = weight.getDefiningOp<Decompress24Op>();
   if (!sparse)
@@ -80,10 +80,8 @@ bool qkernel::LayerTable::keepsPositions(LinearOp linear, bool hasCodesOfX) {
                    "inputs two scales",
                    0.5 * layout.element.bits + 1);
   }
-  if (hasCodesOfX) {
-    storeOtherwise(linear, "in full",
-                   "no kernel multiplies its codes with codes of x",
-                   layout.element.bits);
+  if (!refusal.empty()) {
+    storeOtherwise(linear, "in full", refusal, layout.element.bits);
     return false;
   }
   uint64_t full = layout.weightBytes();

@@ -22,9 +22,9 @@ class LayerTable {
 public:
   explicit LayerTable(mlir::ModuleOp module);
 
-  /// Whether a linear keeps the positions of a 2:4 sparse weight;
-  /// `hasCodesOfX`: its x is in codes as well.
-  bool keepsPositions(qmodel::LinearOp linear, bool hasCodesOfX);
+  /// Whether a linear keeps the positions of a 2:4 sparse weight; `refusal`
+  /// says why no kernel reads them, if that is so.
+  bool keepsPositions(qmodel::LinearOp linear, llvm::StringRef refusal);
   /// A table of these elements, 2:4 sparse or not, is packed with all of them.
   void reportFilledUp(qmodel::EmbeddingOp embedding, ElementType element);
 

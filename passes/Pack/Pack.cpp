@@ -9,9 +9,10 @@
 // for embeddings; where x is a dequantize of 8-bit codes too,
 // packed_integer_linear. linear(x, decompress_24(...)) keeps its positions;
 // where no kernel runs them, 2:4 sparse weights are packed in full, and a
-// remark says why. The order of the bytes is Target/PackedLayout.h; this pass
-// only finds the parts and calls Numerics/PackWeights and PackSparse. It
-// changes no value: the meaning of a packed op is unpack and the original op.
+// remark says why. The order of the bytes is Target/PackedLayout.h, or for
+// tensor cores Target/FragmentLayout.h; this pass only finds the parts and
+// calls Numerics/PackWeights, PackFragments and PackSparse. It changes no
+// value: the meaning of a packed op is unpack and the original op.
 //
 //===----------------------------------------------------------------------===//
 
@@ -20,6 +21,7 @@
 #include "Constants.h"
 #include "LayerTable.h"
 
+#include "nibble/Numerics/PackFragments.h"
 #include "nibble/Numerics/PackSparse.h"
 #include "nibble/Numerics/PackWeights.h"
 #include "nibble/Support/Decline.h"
@@ -44,7 +46,7 @@ namespace {
 
 /// Names of the weights that one packed layer uses; empty where there is none.
 struct PackedSymbols {
-  LayoutAttr layout; ///< null for embeddings
+  Attribute layout; ///< null for embeddings
   WeightOp weight, scales, zeros;
 };
 
@@ -53,6 +55,11 @@ struct QuantizedInput {
   Value codes, scales, zeros; ///< zeros may be null
   int64_t group;
 };
+
+RowInterleavedLayout plainOf(LayoutAttr layout) {
+  return rowInterleavedLayout(layout);
+}
+FragmentLayout plainOf(FragmentsAttr layout) { return fragmentLayout(layout); }
 
 bool hasOneElement(Value value) {
   auto type = cast<RankedTensorType>(value.getType());
@@ -121,8 +128,14 @@ private:
     FailureOr<std::optional<QuantizedInput>> input = quantizedInput(linear);
     if (failed(input))
       return failure();
-    FailureOr<PackedSymbols> symbols = linearSymbols(
-        linear, layerTable->keepsPositions(linear, input->has_value()));
+    StringRef noPositions;
+    if (*input)
+      noPositions = "no kernel multiplies its codes with codes of x";
+    else if (family == PackFamily::Cuda)
+      noPositions = "no kernel for tensor cores reads its positions";
+    FailureOr<PackedSymbols> symbols =
+        linearSymbols(linear, layerTable->keepsPositions(linear, noPositions),
+                      input->has_value());
     FailureOr<Value> bias = floatBias(linear);
     if (failed(symbols) || failed(bias))
       return failure();
@@ -204,33 +217,65 @@ private:
     return loadOf(builder, linear.getLoc(), *weight);
   }
 
-  FailureOr<PackedSymbols> linearSymbols(LinearOp linear, bool isSparse) {
+  FailureOr<PackedSymbols> linearSymbols(LinearOp linear, bool isSparse,
+                                         bool hasCodesOfX) {
+    bool isFragments = takesFragments(linear, hasCodesOfX);
     Attribute key = constantKey(linear.getWeight());
     if (key)
       key = ArrayAttr::get(&getContext(),
-                           {key, BoolAttr::get(&getContext(), isSparse)});
+                           {key, BoolAttr::get(&getContext(), isSparse),
+                            BoolAttr::get(&getContext(), isFragments)});
     if (key)
       if (auto it = cache.find(key); it != cache.end())
         return it->second;
-    FailureOr<PackedSymbols> symbols = codesOf(linear.getWeight())
-                                           ? quantizedSymbols(linear, isSparse)
-                                           : floatSymbols(linear, isSparse);
+    FailureOr<PackedSymbols> symbols =
+        isFragments ? symbolsIn<FragmentsAttr>(linear, isSparse)
+                    : symbolsIn<LayoutAttr>(linear, isSparse);
     if (key && succeeded(symbols))
       cache[key] = *symbols;
     return symbols;
   }
 
-  LayoutAttr layoutOf(LinearOp linear, ElementType element, int64_t group,
-                      ElementType scales, bool isSparse) {
+  /// Whether tensor cores multiply this weight as it is; else a remark says why
+  /// they do not.
+  bool takesFragments(LinearOp linear, bool hasCodesOfX) {
+    if (family != PackFamily::Cuda)
+      return false;
+    Value weight = linear.getWeight();
+    if (auto sparse = weight.getDefiningOp<Decompress24Op>();
+        sparse && !codesOf(weight))
+      weight = sparse.getValues();
+    auto type = cast<RankedTensorType>(weight.getType()).getElementType();
+    if (!hasCodesOfX && (codesOf(weight) || type.getIntOrFloatBitWidth() == 16))
+      return true;
+    (void)decline(linear, "qkernel-pack",
+                  hasCodesOfX ? "runs without tensor cores: its input is in "
+                                "codes"
+                              : "runs without tensor cores: they would round "
+                                "its weight to 16 bits");
+    return false;
+  }
+
+  template <typename Layout>
+  FailureOr<PackedSymbols> symbolsIn(LinearOp linear, bool isSparse) {
+    return codesOf(linear.getWeight())
+               ? quantizedSymbols<Layout>(linear, isSparse)
+               : floatSymbols<Layout>(linear, isSparse);
+  }
+
+  template <typename Layout>
+  Layout layoutOf(LinearOp linear, ElementType element, int64_t group,
+                  ElementType scales, bool isSparse) {
     auto type = cast<RankedTensorType>(linear.getWeight().getType());
     int64_t in = type.getDimSize(1);
-    return LayoutAttr::getChecked(
+    return Layout::getChecked(
         [&] { return linear.emitOpError("cannot pack: "); }, &getContext(),
         toMlirType(&getContext(), element), type.getDimSize(0), in, group,
         toMlirType(&getContext(), scales), isSparse);
   }
 
   /// Floats of 16 bits stay as they are; float64 becomes float32.
+  template <typename Layout>
   FailureOr<PackedSymbols> floatSymbols(LinearOp linear, bool isSparse) {
     Value weight = linear.getWeight();
     auto sparse = weight.getDefiningOp<Decompress24Op>();
@@ -244,14 +289,15 @@ private:
     Tensor values = stored->type().bits == 16
                         ? *stored
                         : stored->converted(ElementType::float32());
-    PackedSymbols symbols;
-    symbols.layout =
-        layoutOf(linear, values.type(),
-                 cast<RankedTensorType>(weight.getType()).getDimSize(1),
-                 ElementType::float32(), isSparse);
-    if (!symbols.layout)
+    auto attribute =
+        layoutOf<Layout>(linear, values.type(),
+                         cast<RankedTensorType>(weight.getType()).getDimSize(1),
+                         ElementType::float32(), isSparse);
+    if (!attribute)
       return failure();
-    RowInterleavedLayout layout = rowInterleavedLayout(symbols.layout);
+    PackedSymbols symbols;
+    symbols.layout = attribute;
+    auto layout = plainOf(attribute);
     FailureOr<WeightOp> packed =
         addPacked(linear, linear.getId() + ".packed",
                   isSparse ? packSparse(layout, {values, *positions})
@@ -262,17 +308,25 @@ private:
     return symbols;
   }
 
+  template <typename Layout>
   FailureOr<PackedSymbols> quantizedSymbols(LinearOp linear, bool isSparse) {
     FailureOr<QuantizedConstant> parts =
         QuantizedConstant::of(linear.getWeight(), linear);
     if (failed(parts) || (!isSparse && failed(fillUp(linear, *parts))))
       return failure();
-    PackedSymbols symbols;
-    symbols.layout = layoutOf(linear, parts->codes.type(), parts->group,
-                              parts->scales.type(), isSparse);
-    if (!symbols.layout)
+    if (std::is_same_v<Layout, FragmentsAttr>) {
+      // Tensor cores have registers of 4 and 8 bits.
+      ElementType type = parts->codes.type();
+      type.bits = type.bits <= 4 ? 4 : 8;
+      parts->codes = parts->codes.converted(type);
+    }
+    auto attribute = layoutOf<Layout>(linear, parts->codes.type(), parts->group,
+                                      parts->scales.type(), isSparse);
+    if (!attribute)
       return failure();
-    RowInterleavedLayout layout = rowInterleavedLayout(symbols.layout);
+    PackedSymbols symbols;
+    symbols.layout = attribute;
+    auto layout = plainOf(attribute);
     StringRef name = linear.getId();
     auto add = [&](WeightOp &symbol, StringRef what,
                    const Expected<Tensor> &tensor) {

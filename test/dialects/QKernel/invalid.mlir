@@ -7,6 +7,21 @@ func.func private @row_interleaved_c1() attributes {a = #qkernel.row_interleaved
 
 // -----
 
+// expected-error @+1 {{expects weights for tensor cores of f16, bf16 or of integers of 4 or 8 bits, got ui5}}
+func.func private @mma_fragments_c1() attributes {a = #qkernel.mma_fragments<element = ui5, out = 8, in = 32, group = 32>}
+
+// -----
+
+// expected-error @+1 {{expects one group of all 32 inputs for float weights, got groups of 16}}
+func.func private @mma_fragments_c1_group() attributes {a = #qkernel.mma_fragments<element = bf16, out = 8, in = 32, group = 16>}
+
+// -----
+
+// expected-error @+1 {{expects 2:4 sparse weights for tensor cores of 4 or 16 bits, got si8}}
+func.func private @mma_fragments_c1_sparse() attributes {a = #qkernel.mma_fragments<element = i8, out = 8, in = 32, group = 32, sparse24 = true>}
+
+// -----
+
 // expected-error @+1 {{expects packed weights of f32, f16, bf16 or of integers of 2 to 8 bits, got ui16}}
 func.func private @row_interleaved_c1_bits() attributes {a = #qkernel.row_interleaved<element = ui16, out = 8, in = 32, group = 32>}
 
@@ -62,6 +77,30 @@ func.func @packed_linear_c2_float(%x: tensor<?x32xf32>, %w: tensor<1024xui8>, %s
 func.func @packed_linear_c2_sparse(%x: tensor<?x32xf32>, %w: tensor<128xui8>, %s: tensor<8xf32>) {
   // expected-error @+1 {{expects 96 bytes of weight, 32 of scales in 'f32'}}
   %0 = qkernel.packed_linear %x, %w scales %s layout <element = ui4, out = 8, in = 32, group = 32, sparse24 = true> : (tensor<?x32xf32>, tensor<128xui8>, tensor<8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_linear_c2_fragments(%x: tensor<?x32xf32>, %w: tensor<128xui8>, %s: tensor<64xf32>) {
+  // expected-error @+1 {{expects 2048 bytes of weight, 256 of scales in 'f32' and, if any, 32 of zero points}}
+  %0 = qkernel.packed_linear %x, %w scales %s layout mma_fragments<element = ui4, out = 8, in = 32, group = 32> : (tensor<?x32xf32>, tensor<128xui8>, tensor<64xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_linear_c5(%x: tensor<?x32xf16>, %w: tensor<128xui8>, %s: tensor<8xf32>) {
+  // expected-error @+1 {{expects float32 for x and the result, got 'f16' and 'f32'; other types need a layout for tensor cores}}
+  %0 = qkernel.packed_linear %x, %w scales %s layout <element = ui4, out = 8, in = 32, group = 32> : (tensor<?x32xf16>, tensor<128xui8>, tensor<8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @packed_linear_layout(%x: tensor<?x32xf32>, %w: tensor<128xui8>) {
+  // expected-error @+1 {{attribute 'layout' failed to satisfy constraint}}
+  %0 = "qkernel.packed_linear"(%x, %w) {layout = "rows", operandSegmentSizes = array<i32: 1, 1, 0, 0, 0>} : (tensor<?x32xf32>, tensor<128xui8>) -> tensor<?x8xf32>
   return
 }
 

@@ -14,6 +14,15 @@ func.func @packed_linear(%x: tensor<?x?x32xf32>, %w4: tensor<128xui8>, %s: tenso
   return %2 : tensor<?x?x8xf32>
 }
 
+// CHECK-LABEL: func.func @fragment_linear
+func.func @fragment_linear(%x: tensor<?x32xf16>, %w: tensor<2048xui8>, %s: tensor<64xf16>, %z: tensor<32xui8>, %f: tensor<8192xui8>) -> tensor<?x8xf32> {
+  // CHECK: qkernel.packed_linear %{{.+}}, %{{.+}} scales %{{.+}} zeros %{{.+}} layout mma_fragments<element = ui4, out = 8, in = 32, group = 32, scales = f16> :
+  %0 = qkernel.packed_linear %x, %w scales %s zeros %z layout mma_fragments<element = ui4, out = 8, in = 32, group = 32, scales = f16> : (tensor<?x32xf16>, tensor<2048xui8>, tensor<64xf16>, tensor<32xui8>) -> tensor<?x8xf32>
+  // CHECK: qkernel.packed_linear %{{.+}}, %{{.+}} layout mma_fragments<element = bf16, out = 8, in = 32, group = 32> : (tensor<?x32xf16>, tensor<8192xui8>) -> tensor<?x8xbf16>
+  %1 = qkernel.packed_linear %x, %f layout mma_fragments<element = bf16, out = 8, in = 32, group = 32> : (tensor<?x32xf16>, tensor<8192xui8>) -> tensor<?x8xbf16>
+  return %0 : tensor<?x8xf32>
+}
+
 // CHECK-LABEL: func.func @sparse_linear
 func.func @sparse_linear(%x: tensor<?x36xf32>, %w: tensor<192xui8>, %s: tensor<8xf32>, %f: tensor<640xui8>) -> tensor<?x8xf32> {
   // CHECK: qkernel.packed_linear %{{.+}}, %{{.+}} scales %{{.+}} layout <element = ui4, out = 8, in = 36, group = 36, sparse24 = true> :

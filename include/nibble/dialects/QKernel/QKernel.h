@@ -8,6 +8,7 @@
 #ifndef NIBBLE_DIALECTS_QKERNEL_QKERNEL_H
 #define NIBBLE_DIALECTS_QKERNEL_QKERNEL_H
 
+#include "nibble/Target/FragmentLayout.h"
 #include "nibble/Target/PackedLayout.h"
 #include "nibble/dialects/QModel/QModel.h"
 
@@ -31,6 +32,10 @@ inline constexpr llvm::StringLiteral decoderAttrName = "qkernel.decoder";
 
 /// The plain description of a layout that Numerics and code generation use.
 RowInterleavedLayout rowInterleavedLayout(LayoutAttr layout);
+FragmentLayout fragmentLayout(FragmentsAttr layout);
+/// What a packed linear with this layout multiplies in: the type of float
+/// weights; for codes bf16 if x is that, else f16.
+mlir::Type multipliedType(FragmentsAttr layout, mlir::Type x);
 
 } // namespace nibble::qkernel
 

@@ -59,6 +59,7 @@ class QKernel_Attr<string name, string attrMnemonic, list<Trait> traits = []>
 def QKernel_BytesTensor : 1DTensorOf<[UI8]>;
 def QKernel_FloatTensor : RankedTensorOf<[F32]>;
 def QKernel_ScaleTensor : RankedTensorOf<[F32, F16, BF16]>;
+def QKernel_ActivationTensor : RankedTensorOf<[F32, F16, BF16]>;
 
 //===----------------------------------------------------------------------===//
 // Packed ops
@@ -84,6 +85,28 @@ def QKernel_LayoutAttr : QKernel_Attr<"Layout", "row_interleaved"> {
   let genVerifyDecl = 1;
 }
 
+def QKernel_FragmentsAttr : QKernel_Attr<"Fragments", "mma_fragments"> {
+  let summary = "the layout of a linear weight for tensor cores";
+  let description = [{
+    `#qkernel.mma_fragments<element = ui4, out = 64, in = 172, group = 32>`:
+    Target/FragmentLayout.h gives the order of the bytes. `element` is f16, bf16,
+    uiN or iN of 4 or 8 bits; the others are as in `row_interleaved`.
+
+    Constraints: (C1) as FragmentLayout::validate.
+  }];
+  let parameters = (ins "::mlir::Type":$element, "int64_t":$out, "int64_t":$in,
+      "int64_t":$group,
+      DefaultValuedParameter<"::mlir::Type",
+                             "::mlir::Float32Type::get($_ctxt)">:$scales,
+      DefaultValuedParameter<"bool", "false">:$sparse24);
+  let assemblyFormat = "`<` struct(params) `>`";
+  let genVerifyDecl = 1;
+}
+
+/// What `layout` of a packed linear is; without a name it is row_interleaved.
+def QKernel_WeightLayout
+    : AnyAttrOf<[QKernel_LayoutAttr, QKernel_FragmentsAttr]>;
+
 def QKernel_PackedLinearOp : QKernel_Op<"packed_linear", [Pure,
     AttrSizedOperandSegments, DeclareOpInterfaceMethods<DimsOpInterface>,
     DeclareOpInterfaceMethods<PartitionInterface>]> {
@@ -96,24 +119,40 @@ def QKernel_PackedLinearOp : QKernel_Op<"packed_linear", [Pure,
     they are codes. Sums run over inputs in an order that the kernel chooses, in
     float32.
 
+    With a layout for tensor cores, x is rounded to the type of float weights;
+    for codes to float16, if it is no bfloat16. Such a layout is written with its
+    name, `layout mma_fragments<...>`.
+
     Constraints:
-    - (C1) x is float32 with last dimension in.
+    - (C1) x has last dimension in.
     - (C2) weight, scales and zeros have the sizes that the layout gives; scales
       are present exactly for integer elements.
     - (C3) bias is [out].
     - (C4) the result is x's leading dimensions followed by out.
+    - (C5) x and the result are float32, or with a layout for tensor cores each
+      float32, float16 or bfloat16.
   }];
-  let arguments = (ins QKernel_FloatTensor:$x, QKernel_BytesTensor:$weight,
+  let arguments = (ins QKernel_ActivationTensor:$x, QKernel_BytesTensor:$weight,
                        Optional<QKernel_ScaleTensor>:$scales,
                        Optional<QKernel_BytesTensor>:$zeros,
                        Optional<QKernel_FloatTensor>:$bias,
-                       QKernel_LayoutAttr:$layout);
-  let results = (outs QKernel_FloatTensor:$result);
+                       QKernel_WeightLayout:$layout);
+  let results = (outs QKernel_ActivationTensor:$result);
   let assemblyFormat = [{
     $x `,` $weight (`scales` $scales^)? (`zeros` $zeros^)? (`bias` $bias^)?
-    `layout` $layout attr-dict `:` functional-type(operands, results)
+    `layout` custom<WeightLayout>($layout) attr-dict `:`
+    functional-type(operands, results)
   }];
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The layout as what it is; null if it is the other one.
+    LayoutAttr getRowLayout() {
+      return ::llvm::dyn_cast<LayoutAttr>(getLayout());
+    }
+    FragmentsAttr getFragments() {
+      return ::llvm::dyn_cast<FragmentsAttr>(getLayout());
+    }
+  }];
 }
 
 def QKernel_PackedIntegerLinearOp : QKernel_Op<"packed_integer_linear", [Pure,
@@ -147,14 +186,24 @@ def QKernel_PackedIntegerLinearOp : QKernel_Op<"packed_integer_linear", [Pure,
                        QKernel_ScaleTensor:$scales,
                        Optional<QKernel_BytesTensor>:$zeros,
                        Optional<QKernel_FloatTensor>:$bias,
-                       I64Attr:$x_group, QKernel_LayoutAttr:$layout);
+                       I64Attr:$x_group, QKernel_WeightLayout:$layout);
   let results = (outs QKernel_FloatTensor:$result);
   let assemblyFormat = [{
     $x `scales` $x_scales (`zeros` $x_zeros^)? `group` $x_group `,` $weight
     `scales` $scales (`zeros` $zeros^)? (`bias` $bias^)?
-    `layout` $layout attr-dict `:` functional-type(operands, results)
+    `layout` custom<WeightLayout>($layout) attr-dict `:`
+    functional-type(operands, results)
   }];
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The layout as what it is; null if it is the other one.
+    LayoutAttr getRowLayout() {
+      return ::llvm::dyn_cast<LayoutAttr>(getLayout());
+    }
+    FragmentsAttr getFragments() {
+      return ::llvm::dyn_cast<FragmentsAttr>(getLayout());
+    }
+  }];
 }
 
 def QKernel_PackedEmbeddingOp : QKernel_Op<"packed_embedding", [Pure,

@@ -12,6 +12,9 @@
 
 namespace nibble {
 
+/// Whose kernels read the packed weights.
+enum class PackFamily { Cpu, Cuda };
+
 #define GEN_PASS_DECL
 #include "nibble/passes/Pack/Passes.h.inc"
 

@@ -32,10 +32,24 @@ def Pack : Pass<"qkernel-pack", "::mlir::ModuleOp"> {
     is codes; if four inputs of it have two scales, it is packed as floats. A
     remark says which and why.
 
+    With `family=cuda`, linear weights become `#qkernel.mma_fragments` for tensor
+    cores: codes, in 4 bits or 8 if they have fewer, and floats of 16 bits. What
+    tensor cores would have to round stays `#qkernel.row_interleaved`: weights of
+    32 bits; and layers whose x is in codes. 2:4 sparse weights are filled up.
+
     What each layer was (id, kind, scheme, bits) moves to the module attribute
     `qkernel.layers`, since ids end here.
   }];
   let dependentDialects = ["::nibble::qkernel::QKernelDialect"];
+  let options = [
+    Option<"family", "family", "::nibble::PackFamily",
+           "::nibble::PackFamily::Cpu", "whose kernels read the weights",
+           [{::llvm::cl::values(
+               clEnumValN(::nibble::PackFamily::Cpu, "cpu",
+                          "vector units of processors"),
+               clEnumValN(::nibble::PackFamily::Cuda, "cuda",
+                          "tensor cores"))}]>,
+  ];
 }
 
 #endif // NIBBLE_PASSES_PACK_PASSES_TD
