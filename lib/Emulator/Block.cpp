@@ -83,6 +83,8 @@ LogicalResult ThreadBlock::placeShared() {
 Buffer *ThreadBlock::find(Word address) {
   if (Buffer *buffer = machine.memory.find(address))
     return buffer;
+  if (Buffer *buffer = privates.find(address))
+    return buffer;
   return shared.find(address);
 }
 

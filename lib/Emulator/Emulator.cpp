@@ -8,7 +8,10 @@
 #include "nibble/Emulator/Emulator.h"
 
 #include "MemRefs.h"
+#include "Programs.h"
 #include "Warp.h"
+
+#include "nibble/dialects/QKernel/QKernel.h"
 
 #include "mlir/Conversion/AffineToStandard/AffineToStandard.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -23,7 +26,14 @@ using namespace mlir;
 using namespace nibble;
 using namespace nibble::emulator;
 
-/// What `entry` names; null after an error.
+/// The program that `entry` names: @main if it is empty, and no function is
+/// called so.
+static qkernel::ProgramOp findProgram(ModuleOp module, llvm::StringRef entry) {
+  return module.lookupSymbol<qkernel::ProgramOp>(entry.empty() ? "main"
+                                                               : entry);
+}
+
+/// The function that `entry` names; null after an error.
 static FunctionOpInterface findEntry(ModuleOp module, llvm::StringRef entry) {
   if (entry.empty()) {
     if (auto main = module.lookupSymbol<func::FuncOp>("main"))
@@ -145,7 +155,8 @@ LogicalResult Arguments::placeMemRef(unsigned index, MemRefType type,
   uint64_t bytes = elementBytes(type.getElementType());
   for (int64_t size : shape)
     bytes *= size;
-  Buffer &buffer = machine.memory.allocate("argument " + name, bytes);
+  Buffer &buffer =
+      machine.memory.allocate("argument " + name, bytes, deviceAlignment);
   if (array) {
     std::memcpy(buffer.bytes.data(), array->bytes().data(), bytes);
     buffer.undefined = false;
@@ -248,6 +259,8 @@ FailureOr<NamedTensors> nibble::emulateGpu(ModuleOp module,
   passes.addPass(createLowerAffinePass());
   if (failed(passes.run(*lowered)))
     return failure();
+  if (qkernel::ProgramOp program = findProgram(*lowered, entry))
+    return emulateProgram(*lowered, program, inputs);
   FunctionOpInterface function = findEntry(*lowered, entry);
   if (!function)
     return failure();

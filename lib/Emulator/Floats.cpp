@@ -356,6 +356,7 @@ void nibble::emulator::addFloats(DecodeTable &table) {
   addBinary<arith::MaxNumFOp, maxNumber>(table);
   addBinary<arith::MinNumFOp, minNumber>(table);
   addBinary<math::PowFOp, power>(table);
+  addBinary<math::CopySignOp, std::copysign>(table);
   addUnary<arith::NegFOp, negative>(table);
   addUnary<math::AbsFOp, std::fabs>(table);
   addUnary<math::CeilOp, std::ceil>(table);

@@ -79,21 +79,9 @@ static Outcome runAccess(Warp &warp, const Instr &instr) {
     // A scalar is one element, also where the memref has no dimension.
     if (!elementAddress(warp, instr, lane, view, instr.count, address))
       return false;
-    uint8_t *memory =
-        warp.access(instr, lane, address, bytes * instr.count, instr.imm[1],
-                    isStore ? AccessKind::Write : AccessKind::Read);
-    if (!memory)
-      return false;
-    for (unsigned i = 0; i < instr.count; ++i) {
-      Register &value = warp[(isStore ? instr.in[0] : instr.out[0]) + i];
-      if (isStore) {
-        std::memcpy(memory + i * bytes, &value.lane[lane], bytes);
-      } else {
-        value.lane[lane] = 0;
-        std::memcpy(&value.lane[lane], memory + i * bytes, bytes);
-      }
-    }
-    return true;
+    return warp.move(instr, lane, address, isStore ? instr.in[0] : instr.out[0],
+                     instr.count, bytes, instr.imm[1],
+                     isStore ? AccessKind::Write : AccessKind::Read);
   });
   return done ? Outcome::Next : Outcome::Failed;
 }
@@ -325,35 +313,42 @@ static LogicalResult decodeAddress(Decoder &decoder, Operation *op) {
   return success();
 }
 
-/// A constant of the module: allocated when it is first named.
+Buffer &nibble::emulator::globalBuffer(Machine &machine, Operation *symbol,
+                                       DenseElementsAttr values, uint64_t count,
+                                       unsigned bytes) {
+  Buffer *&buffer = machine.globals[symbol];
+  if (buffer)
+    return *buffer;
+  buffer =
+      &machine.memory.allocate(symbol->getName().getStringRef().str() + " " +
+                                   SymbolTable::getSymbolName(symbol).str(),
+                               count * bytes, deviceAlignment);
+  if (!values)
+    return *buffer;
+  buffer->undefined = false;
+  size_t at = 0;
+  for (Attribute element : values.getValues<Attribute>()) {
+    APInt bits = isa<IntegerAttr>(element)
+                     ? cast<IntegerAttr>(element).getValue()
+                     : cast<FloatAttr>(element).getValue().bitcastToAPInt();
+    Word word = bits.getZExtValue();
+    std::memcpy(buffer->bytes.data() + bytes * at++, &word, bytes);
+  }
+  return *buffer;
+}
+
 static Outcome runGetGlobal(Warp &warp, const Instr &instr) {
   auto get = cast<memref::GetGlobalOp>(instr.op);
   auto global = SymbolTable::lookupNearestSymbolFrom<memref::GlobalOp>(
       get, get.getNameAttr());
   auto elements = llvm::dyn_cast_if_present<DenseElementsAttr>(
       global.getInitialValue().value_or(Attribute()));
-  Buffer *&buffer = warp.block.machine.globals[global];
-  if (!buffer) {
-    unsigned bytes = instr.imm[0];
-    buffer = &warp.block.machine.memory.allocate(
-        "memref.global " + global.getSymName().str(),
-        get.getType().getNumElements() * bytes);
-    if (elements) {
-      buffer->undefined = false;
-      size_t at = 0;
-      for (Attribute element : elements.getValues<Attribute>()) {
-        APInt bits = isa<IntegerAttr>(element)
-                         ? cast<IntegerAttr>(element).getValue()
-                         : cast<FloatAttr>(element).getValue().bitcastToAPInt();
-        Word word = bits.getZExtValue();
-        std::memcpy(buffer->bytes.data() + bytes * at++, &word, bytes);
-      }
-    }
-  }
+  Buffer &buffer = globalBuffer(warp.block.machine, global, elements,
+                                get.getType().getNumElements(), instr.imm[0]);
   forLanes(warp.active, [&](unsigned lane) {
     setDense(warp, instr, lane, get.getType().getShape(), 0);
   });
-  fill(warp, instr.out[0], buffer->base);
+  fill(warp, instr.out[0], buffer.base);
   return Outcome::Next;
 }
 
@@ -380,7 +375,7 @@ static Outcome runAlloc(Warp &warp, const Instr &instr) {
                          " bytes; the emulator gives at most " +
                          llvm::Twine(most));
   Buffer &buffer = warp.block.machine.memory.allocate(
-      instr.op->getName().getStringRef().str(), bytes);
+      instr.op->getName().getStringRef().str(), bytes, deviceAlignment);
   fill(warp, instr.out[0], buffer.base);
   return Outcome::Next;
 }

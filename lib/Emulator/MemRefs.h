@@ -11,6 +11,7 @@
 #include "Floats.h"
 #include "Warp.h"
 
+#include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/BuiltinTypes.h"
 
 namespace nibble::emulator {
@@ -19,6 +20,12 @@ namespace nibble::emulator {
 unsigned elementBytes(mlir::Type type);
 /// Whether elements are whole bytes; an error of `op` if not.
 llvm::LogicalResult checkElement(mlir::Operation *op, mlir::MemRefType type);
+
+/// The constant of the module that `symbol` is, with elements of `bytes` each:
+/// allocated when it is first named. Without values it has none.
+Buffer &globalBuffer(Machine &machine, mlir::Operation *symbol,
+                     mlir::DenseElementsAttr values, uint64_t count,
+                     unsigned bytes);
 
 /// A memref in registers, and the registers of indices into it.
 struct MemRefView {

@@ -11,18 +11,25 @@
 
 using namespace nibble::emulator;
 
-Buffer &GlobalMemory::allocate(std::string name, uint64_t size) {
+Buffer &RangedMemory::allocate(std::string name, uint64_t size,
+                               uint64_t alignment) {
   Buffer &buffer = buffers.emplace_back();
   buffer.name = std::move(name);
   // From the middle of the range: an index below 0 is still in it.
-  buffer.base = (Word(buffers.size()) << rangeBits) + (Word(1) << 35);
+  buffer.base =
+      first + (Word(buffers.size()) << rangeBits) + (Word(1) << 35) + alignment;
   buffer.bytes.resize(size);
   return buffer;
 }
 
-Buffer *GlobalMemory::find(Word address) {
-  Word index = address >> rangeBits;
+Buffer *RangedMemory::find(Word address) {
+  Word index = (address - first) >> rangeBits;
   return index >= 1 && index <= buffers.size() ? &buffers[index - 1] : nullptr;
+}
+
+void RangedMemory::release(Buffer &buffer) {
+  std::vector<uint8_t>().swap(buffer.bytes);
+  buffer.shadow = Shadow();
 }
 
 Buffer &SharedMemory::allocate(std::string name, uint64_t size,

@@ -7,7 +7,8 @@
 //
 // Addresses are numbers, so that kernels can compute with them. Shared memory
 // begins near 0, as its offsets do on the device, whose matrix descriptors have
-// 18 bits for them; each global buffer has an address range of its own.
+// 18 bits for them; each buffer of global memory, and of the private memory of
+// a thread, has an address range of its own.
 //
 //===----------------------------------------------------------------------===//
 
@@ -17,6 +18,7 @@
 #include "Races.h"
 
 #include <deque>
+#include <optional>
 #include <string>
 
 namespace nibble::emulator {
@@ -28,20 +30,29 @@ struct Buffer {
   /// Bytes that nobody has written have no value.
   bool undefined = true;
   bool shared = false;
+  /// The thread of the block that alone may touch it.
+  std::optional<unsigned> owner;
   Shadow shadow;
 
   uint64_t size() const { return bytes.size(); }
 };
 
-/// All that is not shared memory of a block.
-class GlobalMemory {
+/// Global memory, or private memory of threads.
+class RangedMemory {
 public:
-  Buffer &allocate(std::string name, uint64_t size);
+  /// Addresses from `first` on, a multiple of 2^60.
+  explicit RangedMemory(Word first) : first(first) {}
+
+  /// A buffer at a multiple of `alignment`, but not of twice as much.
+  Buffer &allocate(std::string name, uint64_t size, uint64_t alignment);
   /// The buffer that an address is meant for, also when it is out of bounds.
   Buffer *find(Word address);
+  /// Gives back what a buffer takes; accesses to it are out of bounds then.
+  void release(Buffer &buffer);
 
 private:
   static constexpr unsigned rangeBits = 36;
+  Word first;
   std::deque<Buffer> buffers;
 };
 

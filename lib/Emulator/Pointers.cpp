@@ -5,17 +5,17 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// As much of llvm as ops of nvvm ask for: they take pointers, and give structs.
+// As much of llvm as ops of nvvm ask for, which take pointers and give structs,
+// and as kernels on pointers do.
 //
 //===----------------------------------------------------------------------===//
 
+#include "MemRefs.h"
 #include "Warp.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/TypeUtilities.h"
-
-#include <cstring>
 
 using namespace mlir;
 using namespace nibble::emulator;
@@ -73,23 +73,11 @@ static LogicalResult decodeOffset(Decoder &decoder, Operation *op) {
 /// in: [value,] pointer. imm: bytes of an element, alignment.
 template <bool isStore>
 static Outcome runAccess(Warp &warp, const Instr &instr) {
-  auto bytes = static_cast<unsigned>(instr.imm[0]);
   bool done = allLanes(warp.active, [&](unsigned lane) {
-    uint8_t *memory = warp.access(
-        instr, lane, warp[instr.in[isStore]].lane[lane], bytes * instr.count,
-        instr.imm[1], isStore ? AccessKind::Write : AccessKind::Read);
-    if (!memory)
-      return false;
-    for (unsigned i = 0; i < instr.count; ++i) {
-      Register &value = warp[(isStore ? instr.in[0] : instr.out[0]) + i];
-      if (isStore) {
-        std::memcpy(memory + i * bytes, &value.lane[lane], bytes);
-      } else {
-        value.lane[lane] = 0;
-        std::memcpy(&value.lane[lane], memory + i * bytes, bytes);
-      }
-    }
-    return true;
+    return warp.move(instr, lane, warp[instr.in[isStore]].lane[lane],
+                     isStore ? instr.in[0] : instr.out[0], instr.count,
+                     instr.imm[0], instr.imm[1],
+                     isStore ? AccessKind::Write : AccessKind::Read);
   });
   return done ? Outcome::Next : Outcome::Failed;
 }
@@ -109,6 +97,72 @@ static LogicalResult decodeAccess(Decoder &decoder, Operation *op) {
   int64_t natural =
       static_cast<int64_t>(llvm::PowerOf2Ceil(*bytes * instr.count));
   instr.imm = {*bytes, alignment ? alignment.getInt() : natural};
+  return success();
+}
+
+/// Private memory for each lane. in: how many elements. imm: bytes of one,
+/// alignment.
+static Outcome runAlloca(Warp &warp, const Instr &instr) {
+  bool done = allLanes(warp.active, [&](unsigned lane) {
+    Word count = warp[instr.in[0]].lane[lane];
+    constexpr Word most = 512 * 1024;
+    if (count > most / instr.imm[0]) {
+      warp.fail(instr, lane,
+                "allocates " + llvm::Twine(count) + " elements of " +
+                    llvm::Twine(instr.imm[0]) +
+                    " bytes; a thread has at most " + llvm::Twine(most) +
+                    " bytes of private memory");
+      return false;
+    }
+    Buffer &buffer = warp.block.privates.allocate(
+        "private memory", count * instr.imm[0], instr.imm[1]);
+    buffer.owner = warp.thread(lane);
+    warp[instr.out[0]].lane[lane] = buffer.base;
+    return true;
+  });
+  return done ? Outcome::Next : Outcome::Failed;
+}
+
+static LogicalResult decodeAlloca(Decoder &decoder, Operation *op) {
+  auto alloca = cast<LLVM::AllocaOp>(op);
+  FailureOr<int64_t> bytes = bytesOf(alloca.getElemType());
+  if (failed(bytes) || isa<VectorType>(alloca.getElemType()))
+    return unsupported(op, "llvm.alloca of other than numbers");
+  if (failed(defineResults(decoder, op)))
+    return failure();
+  int64_t alignment = static_cast<int64_t>(alloca.getAlignment().value_or(0));
+  decoder.emit(op, runAlloca).imm = {*bytes, alignment ? alignment : *bytes};
+  return success();
+}
+
+/// A constant of the module.
+static Outcome runAddressOf(Warp &warp, const Instr &instr) {
+  auto address = cast<LLVM::AddressOfOp>(instr.op);
+  auto global = SymbolTable::lookupNearestSymbolFrom<LLVM::GlobalOp>(
+      address, address.getGlobalNameAttr());
+  auto array = cast<LLVM::LLVMArrayType>(global.getType());
+  Buffer &buffer = globalBuffer(
+      warp.block.machine, global,
+      dyn_cast_if_present<DenseElementsAttr>(global.getValueOrNull()),
+      array.getNumElements(), static_cast<unsigned>(instr.imm[0]));
+  forLanes(warp.active,
+           [&](unsigned lane) { warp[instr.out[0]].lane[lane] = buffer.base; });
+  return Outcome::Next;
+}
+
+static LogicalResult decodeAddressOf(Decoder &decoder, Operation *op) {
+  auto address = cast<LLVM::AddressOfOp>(op);
+  auto global = SymbolTable::lookupNearestSymbolFrom<LLVM::GlobalOp>(
+      address, address.getGlobalNameAttr());
+  auto array = global ? dyn_cast<LLVM::LLVMArrayType>(global.getType())
+                      : LLVM::LLVMArrayType();
+  FailureOr<int64_t> bytes =
+      array ? bytesOf(array.getElementType()) : FailureOr<int64_t>(failure());
+  if (failed(bytes) || global.getInitializerBlock())
+    return unsupported(op, "globals other than arrays of numbers");
+  if (failed(defineResults(decoder, op)))
+    return failure();
+  decoder.emit(op, runAddressOf).imm = {*bytes};
   return success();
 }
 
@@ -169,6 +223,8 @@ void nibble::emulator::addPointers(DecodeTable &table) {
   table.add<LLVM::IntToPtrOp, LLVM::PtrToIntOp, LLVM::AddrSpaceCastOp>(
       decodeSame);
   table.add<LLVM::GEPOp>(decodeOffset);
+  table.add<LLVM::AllocaOp>(decodeAlloca);
+  table.add<LLVM::AddressOfOp>(decodeAddressOf);
   table.add<LLVM::LoadOp>(decodeAccess<false>);
   table.add<LLVM::StoreOp>(decodeAccess<true>);
   table.add<LLVM::ExtractValueOp>(decodeExtract);

@@ -94,6 +94,9 @@ public:
                                : &page->second->cells[offset % pageSize];
   }
 
+  /// Nothing at all was touched.
+  bool isEmpty() const { return pages.empty(); }
+
 private:
   static constexpr uint64_t pageSize = 256;
   struct Page {

@@ -18,6 +18,7 @@
 #include "mlir/Dialect/UB/IR/UBOps.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/Matchers.h"
 #include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
@@ -181,6 +182,48 @@ static LogicalResult decodeShuffle(Decoder &decoder, Operation *op) {
   return pick(decoder, op, sources);
 }
 
+static LogicalResult decodeLlvmShuffle(Decoder &decoder, Operation *op) {
+  auto shuffle = cast<LLVM::ShuffleVectorOp>(op);
+  SmallVector<unsigned> both = registersOf(decoder, shuffle.getV1());
+  both.append(registersOf(decoder, shuffle.getV2()));
+  SmallVector<unsigned> sources;
+  for (int32_t lane : shuffle.getMask())
+    sources.push_back(both[std::max<int32_t>(lane, 0)]);
+  return pick(decoder, op, sources);
+}
+
+/// The element of llvm.insertelement or llvm.extractelement.
+static FailureOr<unsigned> elementAt(Operation *op, Value vector,
+                                     Value position) {
+  APInt index;
+  if (!matchPattern(position, m_ConstantInt(&index)) ||
+      index.uge(shapeOf(vector)[0]))
+    return unsupported(op, "an element at an index that is no constant");
+  return static_cast<unsigned>(index.getZExtValue());
+}
+
+static LogicalResult decodeExtractElement(Decoder &decoder, Operation *op) {
+  auto extract = cast<LLVM::ExtractElementOp>(op);
+  FailureOr<unsigned> element =
+      elementAt(op, extract.getVector(), extract.getPosition());
+  if (failed(element))
+    return failure();
+  decoder.alias(extract.getResult(),
+                decoder.reg(extract.getVector()) + *element);
+  return success();
+}
+
+static LogicalResult decodeInsertElement(Decoder &decoder, Operation *op) {
+  auto insert = cast<LLVM::InsertElementOp>(op);
+  FailureOr<unsigned> element =
+      elementAt(op, insert.getVector(), insert.getPosition());
+  if (failed(element))
+    return failure();
+  SmallVector<unsigned> sources = registersOf(decoder, insert.getVector());
+  sources[*element] = decoder.reg(insert.getValue());
+  return pick(decoder, op, sources);
+}
+
 /// The elements of `part` in those of a vector of shape `whole`, from
 /// `offsets` on; leading dimensions of `whole` that `part` lacks have size 1.
 static SmallVector<int64_t> sliceOf(ArrayRef<int64_t> whole,
@@ -336,6 +379,9 @@ void nibble::emulator::addVectors(DecodeTable &table) {
   table.add<arith::ConstantOp, LLVM::ConstantOp>(decodeConstant);
   table.add<ub::PoisonOp, LLVM::UndefOp, LLVM::PoisonOp, LLVM::ZeroOp>(
       decodeUndefined);
+  table.add<LLVM::ShuffleVectorOp>(decodeLlvmShuffle);
+  table.add<LLVM::ExtractElementOp>(decodeExtractElement);
+  table.add<LLVM::InsertElementOp>(decodeInsertElement);
   table.add<vector::ExtractOp>(decodeExtract);
   table.add<vector::InsertOp>(decodeInsert);
   table.add<vector::BroadcastOp>(decodeBroadcast);

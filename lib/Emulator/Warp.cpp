@@ -15,6 +15,8 @@
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 
+#include <cstring>
+
 using namespace mlir;
 using namespace nibble::emulator;
 
@@ -112,11 +114,36 @@ uint8_t *Warp::access(const Instr &instr, unsigned lane, Word address,
              llvm::Twine(address & (~address + 1)));
     return nullptr;
   }
+  if (buffer->owner && *buffer->owner != thread(lane)) {
+    fail(instr, lane,
+         describe() + place(*buffer, offset) + " of " +
+             block.nameThread(*buffer->owner));
+    return nullptr;
+  }
   if (!checkRace(instr, lane, *buffer, offset, bytes, kind))
     return nullptr;
   if (writes)
     ++block.progress;
   return buffer->bytes.data() + offset;
+}
+
+bool Warp::move(const Instr &instr, unsigned lane, Word address, unsigned reg,
+                unsigned count, unsigned bytes, unsigned alignment,
+                AccessKind kind) {
+  uint8_t *memory =
+      access(instr, lane, address, bytes * count, alignment, kind);
+  if (!memory)
+    return false;
+  for (unsigned i = 0; i < count; ++i) {
+    Word &value = registers[reg + i].lane[lane];
+    if (kind == AccessKind::Write) {
+      std::memcpy(memory + i * bytes, &value, bytes);
+    } else {
+      value = 0;
+      std::memcpy(&value, memory + i * bytes, bytes);
+    }
+  }
+  return true;
 }
 
 bool Warp::conflict(const Instr &instr, unsigned lane, const Buffer &buffer,
@@ -148,6 +175,8 @@ bool Warp::checkRace(const Instr &instr, unsigned lane, Buffer &buffer,
   bool reads = kind != AccessKind::Write && kind != AccessKind::AsyncWrite;
   unsigned self = thread(lane);
   const char *verb = writes ? "writes" : "reads";
+  if (!writes && !buffer.shared && !buffer.undefined && buffer.shadow.isEmpty())
+    return true;
   for (uint64_t at = offset; at < offset + bytes; ++at) {
     // Of inputs only what is written is of interest.
     if (!writes && !buffer.shared && !buffer.undefined &&

@@ -69,6 +69,11 @@ public:
   /// Null after an error.
   uint8_t *access(const Instr &instr, unsigned lane, Word address,
                   unsigned bytes, unsigned alignment, AccessKind kind);
+  /// Loads or stores `count` elements of `bytes` each, one behind the other in
+  /// memory and in registers from `reg` on. False after an error.
+  bool move(const Instr &instr, unsigned lane, Word address, unsigned reg,
+            unsigned count, unsigned bytes, unsigned alignment,
+            AccessKind kind);
   /// The asynchronous accesses of a range are over, as far as `thread`, at
   /// `clock`, is concerned.
   void complete(const AsyncRange &range, unsigned thread, uint32_t clock);
@@ -133,6 +138,8 @@ struct Dim3 {
 };
 
 class ThreadBlock {
+  static constexpr Word privateMemory = Word(1) << 62;
+
 public:
   /// `dynamicShared`: bytes of the launch.
   ThreadBlock(Machine &machine, const Program &program, Dim3 grid, Dim3 block,
@@ -160,6 +167,7 @@ public:
   std::deque<Warp> warps;
   SharedMemory shared;
   Buffer *dynamic = nullptr;
+  RangedMemory privates{privateMemory};
   Clocks clocks;
   std::map<int64_t, Barrier> barriers;
   std::map<Word, MBarrier> mbarriers;
@@ -173,6 +181,10 @@ public:
 private:
   llvm::LogicalResult deadlock();
 };
+
+/// What the emulator's memory of the device is aligned to where nothing is
+/// said: all that a driver gives.
+inline constexpr uint64_t deviceAlignment = 256;
 
 /// Everything that a run shares.
 class Machine {
@@ -190,7 +202,7 @@ public:
                              mlir::Location loc);
 
   mlir::ModuleOp module;
-  GlobalMemory memory;
+  RangedMemory memory{0};
   /// Constants of the module, by symbol.
   std::map<mlir::Operation *, Buffer *> globals;
   uint32_t blocks = 0;

@@ -5,11 +5,11 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Executes the steps of a qkernel.program by evaluating the bodies of their
-// kernels on the buffers that the runtime would use: the same arena offsets, so
-// that overlapping buffers show up as wrong results here. States are zero
-// unless the inputs have an array of their name; the outputs have them after
-// the run.
+// Executes the steps of a qkernel.program on the buffers that the runtime would
+// use: the same arena offsets, so that overlapping buffers show up as wrong
+// results here. A step evaluates the body of its kernel, or calls who runs
+// kernels otherwise. States are zero unless the inputs have an array of their
+// name; the outputs have them after the run.
 //
 //===----------------------------------------------------------------------===//
 
@@ -32,8 +32,9 @@ namespace {
 /// One run of a program.
 class ProgramRun {
 public:
-  ProgramRun(qkernel::ProgramOp program, const Observer &observer)
-      : program(program), observer(observer) {}
+  ProgramRun(qkernel::ProgramOp program, const Observer &observer,
+             const StepRunner &runner)
+      : program(program), observer(observer), runner(runner) {}
 
   FailureOr<NamedTensors> run(const NamedTensors &inputs);
 
@@ -44,6 +45,10 @@ private:
   /// The buffer's tensor among `states`; null if the module has no such state.
   Tensor *stateOf(qkernel::BufferAttr buffer);
   LogicalResult runStep(qkernel::StepOp step);
+  /// Runs the step by what the ops of its kernel mean.
+  LogicalResult interpretStep(qkernel::StepOp step, qkernel::KernelOp kernel,
+                              DimValues &scalars,
+                              ArrayRef<std::span<std::byte>> buffers);
   LogicalResult bindDefinitions(qkernel::StepOp step);
   FailureOr<int64_t> evaluate(Operation *op, StringRef expression,
                               const DimValues &values);
@@ -53,6 +58,7 @@ private:
 
   qkernel::ProgramOp program;
   const Observer &observer;
+  const StepRunner &runner;
   DimValues dims;
   std::set<std::string> pending; ///< dimensions that later steps define
   std::vector<Tensor> inputTensors;
@@ -326,28 +332,43 @@ LogicalResult ProgramRun::runStep(qkernel::StepOp step) {
       return failure();
     scalars[name.str()] = *value;
   }
-  std::vector<Tensor> tensors;
-  for (auto [index, attribute] : llvm::enumerate(step.getBuffers())) {
+  SmallVector<std::span<std::byte>> buffers;
+  for (Attribute attribute : step.getBuffers()) {
     auto buffer = dyn_cast<qkernel::BufferAttr>(attribute);
     if (!buffer)
       return step.emitOpError() << "expects buffers to be #qkernel.buffer";
-    if (index >= arguments)
-      continue;
     FailureOr<std::span<std::byte>> bytes = locate(step, buffer);
+    if (failed(bytes))
+      return failure();
+    buffers.push_back(*bytes);
+  }
+  if (failed(runner ? runner(step, kernel, scalars, buffers)
+                    : interpretStep(step, kernel, scalars, buffers)))
+    return failure();
+  return step.getDefines() ? bindDefinitions(step) : success();
+}
+
+LogicalResult
+ProgramRun::interpretStep(qkernel::StepOp step, qkernel::KernelOp kernel,
+                          DimValues &scalars,
+                          ArrayRef<std::span<std::byte>> buffers) {
+  Block &body = kernel.getBody().front();
+  unsigned arguments = body.getNumArguments();
+  std::vector<Tensor> tensors;
+  for (auto [index, bytes] : llvm::enumerate(buffers.take_front(arguments))) {
     FailureOr<Shape> shape = argumentShape(kernel, index, scalars);
-    if (failed(bytes) || failed(shape))
+    if (failed(shape))
       return failure();
     auto type = dyn_cast<ShapedType>(body.getArgument(index).getType());
     auto element = type ? fromMlirType(type.getElementType()) : std::nullopt;
     auto count = elementCount(*shape);
     auto needed = element && count ? byteSize(*element, *count) : std::nullopt;
-    if (!needed || *needed != bytes->size())
+    if (!needed || *needed != bytes.size())
       return step.emitOpError()
              << "argument #" << index << " of the kernel does not have the "
-             << bytes->size() << " bytes of its buffer";
+             << bytes.size() << " bytes of its buffer";
     // A copy: results may be written where arguments lie.
-    tensors.push_back(
-        Tensor::borrow(*element, *shape, *bytes, nullptr).clone());
+    tensors.push_back(Tensor::borrow(*element, *shape, bytes, nullptr).clone());
   }
   SmallVector<const Tensor *> pointers;
   for (const Tensor &tensor : tensors)
@@ -356,20 +377,14 @@ LogicalResult ProgramRun::runStep(qkernel::StepOp step) {
   if (failed(values))
     return failure();
   for (auto [index, value] : llvm::enumerate(*values)) {
-    auto buffer =
-        cast<qkernel::BufferAttr>(step.getBuffers()[arguments + index]);
-    FailureOr<std::span<std::byte>> bytes = locate(step, buffer);
-    if (failed(bytes))
-      return failure();
-    if (bytes->size() != value.bytes().size())
+    std::span<std::byte> bytes = buffers[arguments + index];
+    if (bytes.size() != value.bytes().size())
       return step.emitOpError()
              << "result #" << index << " of the kernel is " << describe(value)
-             << ", but its buffer has " << bytes->size() << " bytes";
-    if (!bytes->empty())
-      std::memcpy(bytes->data(), value.bytes().data(), bytes->size());
+             << ", but its buffer has " << bytes.size() << " bytes";
+    if (!bytes.empty())
+      std::memcpy(bytes.data(), value.bytes().data(), bytes.size());
   }
-  if (step.getDefines() && failed(bindDefinitions(step)))
-    return failure();
   if (observer)
     observer(step, {}, *values);
   return success();
@@ -405,7 +420,19 @@ FailureOr<NamedTensors> ProgramRun::run(const NamedTensors &inputs) {
 FailureOr<NamedTensors> interpretProgram(Operation *program,
                                          const NamedTensors &inputs,
                                          const Observer &observer) {
-  return ProgramRun(cast<qkernel::ProgramOp>(program), observer).run(inputs);
+  return ProgramRun(cast<qkernel::ProgramOp>(program), observer, {})
+      .run(inputs);
 }
 
 } // namespace nibble::reference
+
+namespace nibble {
+
+FailureOr<NamedTensors> runProgram(Operation *program,
+                                   const NamedTensors &inputs,
+                                   const StepRunner &run) {
+  return reference::ProgramRun(cast<qkernel::ProgramOp>(program), {}, run)
+      .run(inputs);
+}
+
+} // namespace nibble

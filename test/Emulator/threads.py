@@ -217,6 +217,7 @@ FUNCTIONS = {
     "math.ceil": np.ceil,
     "math.trunc": np.trunc,
     "math.roundeven": np.rint,
+    "math.copysign": np.abs,
 }
 
 
@@ -233,6 +234,8 @@ def functions(folder):
     %m = math.absf %v : {element}"""
         for i, name in enumerate(FUNCTIONS):
             operand = "%m" if name in ofMagnitude else "%v"
+            if name == "math.copysign":
+                operand = "%v, %m"
             body += f"""
     %i{i} = arith.constant {i} : index
     %y{i} = {name} {operand} : {element}

@@ -13,8 +13,8 @@ include "mlir/Pass/PassBase.td"
 def EmulateGpu : Pass<"nibble-emulate-gpu", "::mlir::ModuleOp"> {
   let summary = "run GPU kernels on the CPU, and check what they do";
   let description = [{
-    Runs a host function with the kernels that it launches, or one kernel, warp
-    by warp, and stops with an error where a real device would be free to do
+    Runs a host function with the kernels that it launches, a qkernel.program
+    behind qkernel-to-gpu, or one kernel, warp by warp, and stops with an error where a real device would be free to do
     anything: accesses out of bounds, races, divergent barriers, and more; see
     docs/EmulatingGpuKernels.md. Kernels are as they stand before lowering to
     nvvm. The module stays as it is.
@@ -26,8 +26,8 @@ def EmulateGpu : Pass<"nibble-emulate-gpu", "::mlir::ModuleOp"> {
            "the .npz file to write the memrefs among the arguments to as they "
            "are afterwards; empty: none">,
     Option<"entry", "entry", "std::string", "",
-           "the host function, or the kernel as module::kernel, to run; empty: "
-           "@main, or the only kernel if there is no @main">
+           "the host function, the program, or the kernel as module::kernel, to "
+           "run; empty: @main, or the only kernel if there is no @main">
   ];
 }
 

@@ -26,6 +26,7 @@
 #include "llvm/ADT/StringRef.h"
 
 #include <functional>
+#include <span>
 
 namespace nibble {
 
@@ -47,6 +48,19 @@ mlir::FailureOr<NamedTensors> interpret(mlir::ModuleOp module,
                                         llvm::StringRef entry,
                                         const NamedTensors &inputs,
                                         const Observer &observer = {});
+
+/// Runs the kernel of a program's step. `buffers` are its operands and then its
+/// results, in the memory that the runtime would use for them; those of inputs
+/// and weights must not be written. Results overlap no operand, save that one
+/// which is written in place is the same range.
+using StepRunner = std::function<llvm::LogicalResult(
+    mlir::Operation *step, mlir::Operation *kernel, const DimValues &scalars,
+    llvm::ArrayRef<std::span<std::byte>> buffers)>;
+
+/// Runs a qkernel.program as `interpret` does, with kernels run by `run`.
+mlir::FailureOr<NamedTensors> runProgram(mlir::Operation *program,
+                                         const NamedTensors &inputs,
+                                         const StepRunner &run);
 
 /// The arguments of `function` among `inputs`, matched as by `interpret`.
 mlir::FailureOr<std::vector<Tensor>> argumentsOf(mlir::func::FuncOp function,
