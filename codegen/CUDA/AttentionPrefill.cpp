@@ -1,0 +1,444 @@
+//===- AttentionPrefill.cpp - Attention of many queries -------------------===//
+//
+// Part of Nibble, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A block has 64 rows, which are queries in heads that read the same keys; each
+// of its four warps has 16 of them. Keys and values come through shared memory
+// in tiles, and both products are mma.m16n8k16 with sums in float32. What a
+// warp gets of q k^T is, element by element, what the second product wants of
+// its left operand, so that weights never leave the registers (Dao,
+// "FlashAttention-2"). Maximum and sum of a row run along as in
+// AttentionDecode.cpp.
+//
+// Fragments (PTX ISA, mma.m16n8k16): lane 4 g + t has rows g and g + 8, and
+// columns 2 t and 2 t + 1 of each eight. Columns behind the width of a head are
+// zeros in shared memory and in queries.
+//
+//===----------------------------------------------------------------------===//
+
+#include "AttentionPrefill.h"
+#include "AttentionKeys.h"
+#include "Threads.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+#include <limits>
+
+using namespace mlir;
+
+namespace nibble::cuda {
+
+namespace {
+
+int64_t dimension(Value tensor, int64_t i) {
+  return cast<ShapedType>(tensor.getType()).getDimSize(i);
+}
+
+Type elementType(Value tensor) {
+  return cast<ShapedType>(tensor.getType()).getElementType();
+}
+
+constexpr int64_t warps = 4, warpRows = 16, blockRows = warps * warpRows;
+/// Halves behind each row of a tile, so that rows begin in different banks.
+constexpr int64_t padding = 8;
+
+/// How heads and columns are divided, which depends on the type alone.
+struct Division {
+  explicit Division(qmodel::AttentionOp op)
+      : keyHeads(dimension(op.getK(), 1)),
+        group(dimension(op.getQ(), 1) / keyHeads),
+        width(dimension(op.getQ(), 3)), valueWidth(dimension(op.getV(), 3)),
+        columns(llvm::alignTo(width, 16)),
+        valueColumns(llvm::alignTo(valueWidth, 16)) {
+    heads = group;
+    while (heads > blockRows || blockRows % heads != 0 || group % heads != 0)
+      --heads;
+    parts = group / heads;
+    queries = blockRows / heads;
+  }
+
+  int64_t keyHeads, group;            ///< heads that read the same keys
+  int64_t width, valueWidth;          ///< of keys and values
+  int64_t columns, valueColumns;      ///< the same in whole fragments
+  int64_t heads, parts;               ///< of a group in a block; blocks of it
+  int64_t queries;                    ///< of a block
+  static constexpr int64_t keys = 64; ///< of a tile
+};
+
+class PrefillBlock {
+public:
+  PrefillBlock(GpuFunction &function, qmodel::AttentionOp op);
+  void emit();
+
+private:
+  /// One of the two rows of a lane.
+  struct Row {
+    Value head, query;
+    Value isInside;
+  };
+  Row rowAt(int64_t half);
+  void loadQueries();
+  void loadTile(Value tensor, Value tile, int64_t columns, Value firstKey,
+                Value endKey);
+  Values products();
+  void adjust(Values &scores, Value firstKey, Value endKey);
+  Values step(Value firstKey, Value endKey, llvm::ArrayRef<Value> carried);
+  void write(llvm::ArrayRef<Value> state);
+
+  // Fragments.
+  Value matrix(Value tile, Value row, int64_t firstRow, int64_t firstColumn,
+               bool isTransposed);
+  Value half(Value fragments, int64_t i);
+  Value multiply(Value a, Value b, Value sum);
+  Value at(Value fragment, int64_t i, int64_t j) {
+    return vector::ExtractOp::create(code.builder, code.location, fragment,
+                                     ArrayRef<int64_t>{i, j});
+  }
+  Value fragment(Type element, llvm::ArrayRef<Value> elements) {
+    auto type = VectorType::get({static_cast<int64_t>(elements.size()) / 2, 2},
+                                element);
+    return vector::FromElementsOp::create(code.builder, code.location, type,
+                                          elements);
+  }
+  /// A float32 as an operand of a product.
+  Value narrow(Value value) {
+    return arith::TruncFOp::create(code.builder, code.location, element, value);
+  }
+  Value asIndex(Value number) {
+    return arith::IndexCastOp::create(code.builder, code.location,
+                                      code.builder.getIndexType(), number);
+  }
+  Value number(double value) { return code.real(code.f32(), value); }
+
+  GpuFunction &function;
+  Kernel &kernel;
+  Code &code;
+  qmodel::AttentionOp op;
+  Division division;
+  Type element; ///< of products: float16 or bfloat16
+  Threads threads;
+  Value batch, keyHead, firstHead, firstQuery, endQuery;
+  Value group, member; ///< g and t of the lane
+  std::array<Row, 2> rows;
+  std::optional<AttentionKeys> keys;
+  Value keyTile, valueTile; ///< [key][column]
+  Values queries;           ///< fragments of the warp's rows
+};
+
+PrefillBlock::PrefillBlock(GpuFunction &function, qmodel::AttentionOp op)
+    : function(function), kernel(function.kernel), code(kernel.code), op(op),
+      division(op), element(elementType(op.getK())),
+      threads(function, warps * Threads::warpSize) {
+  const Shape &q = kernel.shape(op.getQ());
+  DimExpr tiles = (q[2] + DimExpr(division.queries - 1))
+                      .floorDiv(DimExpr(division.queries));
+  DimExpr sizes[] = {q[0], DimExpr(division.keyHeads), DimExpr(division.parts),
+                     tiles};
+  Values index = kernel.indexOf(function.block(), sizes);
+  batch = index[0];
+  keyHead = index[1];
+  firstHead = code.add(code.mul(keyHead, code.index(division.group)),
+                       code.mul(index[2], code.index(division.heads)));
+  firstQuery = code.mul(index[3], code.index(division.queries));
+  endQuery = code.minimum(code.add(firstQuery, code.index(division.queries)),
+                          kernel.size(op.getQ(), 2));
+  group = code.divide(threads.lane, code.index(4), /*isUnsigned=*/true);
+  member = code.bitAnd(threads.lane, code.index(3));
+  for (int64_t i = 0; i < 2; ++i)
+    rows[i] = rowAt(i);
+  keys.emplace(kernel, op, batch);
+  keyTile =
+      function.shared(element, {Division::keys, division.columns + padding});
+  valueTile = function.shared(
+      element, {Division::keys, division.valueColumns + padding});
+}
+
+/// Rows behind the last query are those of the last one, and not written.
+PrefillBlock::Row PrefillBlock::rowAt(int64_t half) {
+  Value number = code.add(code.mul(threads.warp, code.index(warpRows)),
+                          code.add(group, code.index(8 * half)));
+  Value heads = code.index(division.heads);
+  Row row;
+  row.head = code.add(firstHead, code.remainder(number, heads, true));
+  row.query = code.add(firstQuery, code.divide(number, heads, true));
+  row.isInside = code.compare(Compare::lt, row.query, endQuery);
+  row.query = code.minimum(row.query, code.sub(endQuery, code.index(1)));
+  return row;
+}
+
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+/// Registers of A: rows g and g + 8, then the same eight columns further on.
+void PrefillBlock::loadQueries() {
+  llvm::ArrayRef<DimExpr> shape(kernel.shape(op.getQ()));
+  std::array<Value, 2> starts;
+  for (int64_t i = 0; i < 2; ++i)
+    starts[i] = code.mul(kernel.positionOf({batch, rows[i].head, rows[i].query},
+                                           shape.drop_back()),
+                         code.index(division.width));
+  auto load = [&](Value start, Value column) {
+    Value isInside =
+        code.compare(Compare::lt, column, code.index(division.width));
+    Value x = kernel.loadAt(
+        op.getQ(),
+        code.add(start, code.select(isInside, column, code.index(0))));
+    return narrow(code.select(isInside, x, number(0)));
+  };
+  for (int64_t first = 0; first < division.columns; first += 16) {
+    Values elements;
+    for (int64_t i = 0; i < 8; ++i) {
+      int64_t reg = i / 2;
+      Value column = code.add(code.mul(member, code.index(2)),
+                              code.index(first + 8 * (reg / 2) + i % 2));
+      elements.push_back(load(starts[reg % 2], column));
+    }
+    queries.push_back(fragment(element, elements));
+  }
+}
+
+/// Copies the rows of keys [first, end) into a tile, and zeros behind them.
+void PrefillBlock::loadTile(Value tensor, Value tile, int64_t columns,
+                            Value firstKey, Value endKey) {
+  int64_t width = dimension(tensor, 3), piece = 8;
+  while (width % piece != 0)
+    piece /= 2;
+  DimExpr sizes[] = {kernel.shape(tensor)[0], DimExpr(division.keyHeads)};
+  Value firstRow = code.mul(kernel.positionOf({batch, keyHead}, sizes),
+                            kernel.size(tensor, 2));
+  Type stored = kernel.storedType(tensor);
+  Type vector = VectorType::get({piece}, stored);
+  int64_t pieces = columns / piece;
+  threads.stride(code.index(Division::keys * pieces), [&](Value i) {
+    Value row = code.divide(i, code.index(pieces), /*isUnsigned=*/true);
+    Value column =
+        code.mul(code.remainder(i, code.index(pieces), /*isUnsigned=*/true),
+                 code.index(piece));
+    Value key = code.add(firstKey, row);
+    Value isThere =
+        code.bitAnd(code.compare(Compare::lt, key, endKey),
+                    code.compare(Compare::lt, column, code.index(width)));
+    Value values = code.choose(
+        isThere,
+        [&] {
+          Value start = code.mul(code.add(firstRow, key), code.index(width));
+          Value at = code.add(start, column);
+          Value base = kernel.pointer(tensor);
+          Value loaded = threads.loadAligned(vector, base, at);
+          return code.bitcast(loaded, element);
+        },
+        [&] { return code.zero(VectorType::get({piece}, element)); });
+    auto store =
+        vector::StoreOp::create(code.builder, code.location, values, tile,
+                                ValueRange{asIndex(row), asIndex(column)});
+    store.setAlignment(2 * piece);
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Products
+//===----------------------------------------------------------------------===//
+
+/// ldmatrix.x4: 8 x 8 blocks from (firstRow, firstColumn) on, of which lane
+/// 8 i + r gives the address of row r of block i. `row` is the lane's row,
+/// blocks 1 and 3 being the next rows if transposed, else the next columns.
+Value PrefillBlock::matrix(Value tile, Value row, int64_t firstRow,
+                           int64_t firstColumn, bool isTransposed) {
+  Value block = code.divide(threads.lane, code.index(8), /*isUnsigned=*/true);
+  Value low = code.mul(code.bitAnd(block, code.index(1)), code.index(8));
+  Value high = code.mul(code.divide(block, code.index(2), true), code.index(8));
+  Value r =
+      code.add(row, code.add(isTransposed ? low : high, code.index(firstRow)));
+  Value c = code.add(isTransposed ? high : low, code.index(firstColumn));
+  return nvgpu::LdMatrixOp::create(
+      code.builder, code.location, VectorType::get({4, 2}, element), tile,
+      ValueRange{asIndex(r), asIndex(c)}, isTransposed, /*numTiles=*/4);
+}
+
+/// Registers 2 i and 2 i + 1: the right operand of one product.
+Value PrefillBlock::half(Value fragments, int64_t i) {
+  return vector::ExtractStridedSliceOp::create(
+      code.builder, code.location, fragments, ArrayRef<int64_t>{2 * i},
+      ArrayRef<int64_t>{2}, ArrayRef<int64_t>{1});
+}
+
+Value PrefillBlock::multiply(Value a, Value b, Value sum) {
+  return nvgpu::MmaSyncOp::create(code.builder, code.location, a, b, sum,
+                                  ArrayRef<int64_t>{16, 8, 16});
+}
+
+/// q k^T of the warp's rows and all keys of the tile: eight keys each.
+Values PrefillBlock::products() {
+  Value zero = code.zero(VectorType::get({2, 2}, code.f32()));
+  Values sums(Division::keys / 8, zero);
+  Value row = code.bitAnd(threads.lane, code.index(7));
+  for (int64_t k = 0; k < division.columns; k += 16)
+    for (int64_t key = 0; key < Division::keys; key += 16) {
+      Value b = matrix(keyTile, row, key, k, /*isTransposed=*/false);
+      for (int64_t i = 0; i < 2; ++i) {
+        Value &sum = sums[key / 8 + i];
+        sum = multiply(queries[k / 16], half(b, i), sum);
+      }
+    }
+  return sums;
+}
+
+/// Products to scores, -infinity behind the last key; as one list: row, eight
+/// keys, column.
+void PrefillBlock::adjust(Values &scores, Value firstKey, Value endKey) {
+  Values adjusted;
+  Value last = code.sub(endKey, code.index(1));
+  for (int64_t h = 0; h < 2; ++h)
+    for (auto [j, block] : llvm::enumerate(scores))
+      for (int64_t c = 0; c < 2; ++c) {
+        Value key = code.add(
+            firstKey, code.add(code.mul(member, code.index(2)),
+                               code.index(8 * static_cast<int64_t>(j) + c)));
+        Value isThere = code.compare(Compare::lt, key, endKey);
+        Value score = keys->score(at(block, h, c), rows[h].head, rows[h].query,
+                                  code.minimum(key, last));
+        adjusted.push_back(code.select(
+            isThere, score, number(-std::numeric_limits<double>::infinity())));
+      }
+  scores = adjusted;
+}
+
+/// The state behind a tile of keys. Carried: maximum and sum of both rows, the
+/// latter of the lane's own columns, and the result, eight columns each.
+Values PrefillBlock::step(Value firstKey, Value endKey,
+                          llvm::ArrayRef<Value> carried) {
+  threads.barrier(); // the tile before has been read
+  loadTile(op.getK(), keyTile, division.columns, firstKey, endKey);
+  loadTile(op.getV(), valueTile, division.valueColumns, firstKey, endKey);
+  threads.barrier();
+  Values scores = products();
+  adjust(scores, firstKey, endKey);
+
+  auto perRow = static_cast<int64_t>(scores.size()) / 2;
+  Values next(4), weights(scores.size());
+  std::array<Value, 2> decays;
+  for (int64_t h = 0; h < 2; ++h) {
+    llvm::ArrayRef<Value> row =
+        llvm::ArrayRef<Value>(scores).slice(h * perRow, perRow);
+    Value largest = row.front();
+    for (Value score : row.drop_front())
+      largest = code.maximum(largest, score);
+    largest = threads.reduceLanes(
+        largest, [&](Value a, Value b) { return code.maximum(a, b); }, 4);
+    Value maximum = code.maximum(carried[2 * h], largest);
+    decays[h] = keys->weight(code.sub(carried[2 * h], maximum));
+    Value sum = code.mul(carried[2 * h + 1], decays[h]);
+    for (int64_t i = 0; i < perRow; ++i) {
+      Value weight = keys->weight(code.sub(row[i], maximum));
+      weights[h * perRow + i] = weight;
+      sum = code.add(sum, weight);
+    }
+    next[2 * h] = maximum;
+    next[2 * h + 1] = sum;
+  }
+
+  // The weights of 16 keys as left operands.
+  Values left;
+  for (int64_t key = 0; key < Division::keys; key += 16) {
+    Values elements;
+    for (int64_t i = 0; i < 8; ++i) {
+      int64_t reg = i / 2;
+      int64_t column = (key / 8 + reg / 2) * 2 + i % 2;
+      elements.push_back(narrow(weights[reg % 2 * perRow + column]));
+    }
+    left.push_back(fragment(element, elements));
+  }
+  Values results;
+  for (Value result : carried.drop_front(4)) {
+    Values elements;
+    for (int64_t h = 0; h < 2; ++h)
+      for (int64_t c = 0; c < 2; ++c)
+        elements.push_back(code.mul(at(result, h, c), decays[h]));
+    results.push_back(fragment(code.f32(), elements));
+  }
+  Value row = code.bitAnd(threads.lane, code.index(7));
+  for (int64_t key = 0; key < Division::keys; key += 16)
+    for (int64_t column = 0; column < division.valueColumns; column += 16) {
+      Value b = matrix(valueTile, row, key, column, /*isTransposed=*/true);
+      for (int64_t i = 0; i < 2; ++i) {
+        Value &result = results[column / 8 + i];
+        result = multiply(left[key / 16], half(b, i), result);
+      }
+    }
+  next.append(results);
+  return next;
+}
+
+void PrefillBlock::write(llvm::ArrayRef<Value> state) {
+  llvm::ArrayRef<DimExpr> shape(kernel.shape(op.getResult()));
+  Value zero = number(0);
+  for (int64_t h = 0; h < 2; ++h) {
+    const Row &row = rows[h];
+    Value sum = threads.reduceLanes(
+        state[2 * h + 1], [&](Value a, Value b) { return code.add(a, b); }, 4);
+    Value isEmpty = code.compare(Compare::eq, sum, zero);
+    Value inverse = code.select(isEmpty, zero, code.divide(number(1), sum));
+    Value start = code.mul(
+        kernel.positionOf({batch, row.head, row.query}, shape.drop_back()),
+        code.index(division.valueWidth));
+    code.branch(row.isInside, [&] {
+      for (auto [j, result] : llvm::enumerate(state.drop_front(4)))
+        for (int64_t c = 0; c < 2; ++c) {
+          int64_t first = 8 * static_cast<int64_t>(j) + c;
+          Value column =
+              code.add(code.mul(member, code.index(2)), code.index(first));
+          Value value = code.mul(at(result, h, c), inverse);
+          Value isThere = code.compare(Compare::lt, column,
+                                       code.index(division.valueWidth));
+          code.branch(isThere, [&] {
+            kernel.storeAt(op.getResult(), code.add(start, column), value);
+          });
+        }
+    });
+  }
+}
+
+void PrefillBlock::emit() {
+  loadQueries();
+  auto [first, end] = keys->range(firstQuery, endQuery);
+  Value lowest = number(std::numeric_limits<float>::lowest());
+  Values state = {lowest, number(0), lowest, number(0)};
+  state.append(division.valueColumns / 8,
+               code.zero(VectorType::get({2, 2}, code.f32())));
+  state = code.loop(first, end, Division::keys, state,
+                    [&, end = end](Value key, llvm::ArrayRef<Value> carried) {
+                      return step(key, end, carried);
+                    });
+  write(state);
+}
+
+} // namespace
+
+bool AttentionPrefill::accepts(qmodel::AttentionOp op) {
+  constexpr int64_t widest = 128;
+  Type element = elementType(op.getK());
+  Division division(op);
+  return (element.isF16() || element.isBF16()) &&
+         elementType(op.getV()) == element && division.columns <= widest &&
+         division.valueColumns <= widest;
+}
+
+Launch AttentionPrefill::launch(GpuKernel &gpu, qmodel::AttentionOp op) {
+  Division division(op);
+  LaunchCall call = gpu.add(
+      "tiles", {.threads = warps * Threads::warpSize},
+      [&](GpuFunction &function) { PrefillBlock(function, op).emit(); });
+  const Shape &q = gpu.shape(op.getQ());
+  DimExpr tiles = (q[2] + DimExpr(division.queries - 1))
+                      .floorDiv(DimExpr(division.queries));
+  call.grid.x = q[0] * tiles * DimExpr(division.keyHeads * division.parts);
+  return {std::nullopt, {call}, 0};
+}
+
+} // namespace nibble::cuda
