@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 //
 //   nibble-codegen --target=x86-64-v3 in.bc -o out.img --symbols out.json
+//   nibble-codegen --target=sm_90a in.bc -o out.ptx
 //
 // The compiler runs this; a crash in LLVM then ends this process and not the
 // compiler. Symbols are a JSON object from the names of functions to offsets.
@@ -47,12 +48,12 @@ llvm::cl::opt<std::string> symbols("symbols",
 llvm::cl::opt<std::string> targetName("target", llvm::cl::init("x86-64-v3"),
                                       llvm::cl::desc("Instruction-set level"),
                                       llvm::cl::cat(category));
-llvm::cl::opt<Emit>
-    emit("emit", llvm::cl::init(Emit::image), llvm::cl::desc("What to write"),
-         llvm::cl::values(clEnumValN(Emit::image, "image", "machine code"),
-                          clEnumValN(Emit::assembly, "asm", "assembly text"),
-                          clEnumValN(Emit::object, "obj", "object file")),
-         llvm::cl::cat(category));
+llvm::cl::opt<Emit> emit(
+    "emit", llvm::cl::init(Emit::image), llvm::cl::desc("What to write"),
+    llvm::cl::values(clEnumValN(Emit::image, "image", "machine code, or PTX"),
+                     clEnumValN(Emit::assembly, "asm", "assembly text"),
+                     clEnumValN(Emit::object, "obj", "object file")),
+    llvm::cl::cat(category));
 
 llvm::Error writeFile(llvm::StringRef path, llvm::StringRef contents) {
   std::error_code error;
@@ -73,10 +74,16 @@ llvm::Error run() {
   // lld parses options of its own and resets all of these.
   std::string imagePath = output, symbolsPath = symbols;
   const nibble::CpuTarget *target = nibble::findCpuTarget(targetName);
-  if (!target)
-    return llvm::createStringError("expects a target of %s; got '%s'",
+  const nibble::CudaTarget *gpu = nibble::findCudaTarget(targetName);
+  if (!target && !gpu)
+    return llvm::createStringError("expects a target of %s, %s; got '%s'",
                                    nibble::cpuTargetNames().c_str(),
+                                   nibble::cudaTargetNames().c_str(),
                                    targetName.c_str());
+  if (gpu && emit == Emit::object)
+    return llvm::createStringError(
+        "expects an instruction set of a CPU for an object file, got '%s'",
+        targetName.c_str());
   auto buffer = llvm::MemoryBuffer::getFile(input);
   if (!buffer)
     return llvm::createStringError("cannot read '%s': %s", input.c_str(),
@@ -85,10 +92,11 @@ llvm::Error run() {
   auto module = llvm::parseBitcodeFile((*buffer)->getMemBufferRef(), context);
   if (!module)
     return module.takeError();
-  auto code = emitCode(**module, *target, emit == Emit::assembly);
+  auto code = gpu ? emitPtx(**module, *gpu)
+                  : emitCode(**module, *target, emit == Emit::assembly);
   if (!code)
     return code.takeError();
-  if (emit != Emit::image)
+  if (gpu || emit != Emit::image)
     return writeFile(imagePath, *code);
   auto image = flatten(*code);
   if (!image)
