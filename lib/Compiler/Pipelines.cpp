@@ -12,6 +12,7 @@
 
 #include "nibble/Compiler/Pipelines.h"
 
+#include "nibble/codegen/CUDA/Passes.h"
 #include "nibble/passes/Frontend/Passes.h"
 #include "nibble/passes/Lower/Passes.h"
 #include "nibble/passes/Pack/Passes.h"
@@ -282,6 +283,19 @@ nibble::Expected<std::string> layerStage(const RecipeEntry &entry,
   return stage + "pipeline='" + passes + "'}";
 }
 
+/// From packing on.
+std::string lowerStage(const Recipe &recipe) {
+  std::string options;
+  if (recipe.family != "cpu")
+    options += " family=" + recipe.family;
+  if (recipe.cacheType != "float32")
+    options += " cache-type=" + recipe.cacheType;
+  if (recipe.fuse != "all")
+    options += " fuse=" + recipe.fuse;
+  return options.empty() ? "nibble-lower"
+                         : "nibble-lower{" + options.substr(1) + "}";
+}
+
 } // namespace
 
 const std::vector<RecipeInfo> &nibble::recipes() {
@@ -351,15 +365,11 @@ nibble::Expected<std::string> nibble::recipePipeline(const Recipe &recipe) {
         "--data or --statistics, got 'float32'; add --recipe=w4a16-rtn, for "
         "instance");
   }
-  stages += ",nibble-lower";
-  std::string lowering;
-  if (recipe.cacheType != "float32")
-    lowering += " cache-type=" + recipe.cacheType;
-  if (recipe.fuse != "all")
-    lowering += " fuse=" + recipe.fuse;
-  if (!lowering.empty())
-    stages += "{" + lowering.substr(1) + "}";
-  return "builtin.module(" + stages + ")";
+  return "builtin.module(" + stages + "," + lowerStage(recipe) + ")";
+}
+
+std::string nibble::lowerPipeline(const Recipe &recipe) {
+  return "builtin.module(" + lowerStage(recipe) + ")";
 }
 
 nibble::Expected<std::string>
@@ -400,23 +410,35 @@ struct LowerOptions : PassPipelineOptions<LowerOptions> {
       llvm::cl::init("float32")};
   ListOption<std::string> fuse{
       *this, "fuse", llvm::cl::desc("kinds of qkernel-fuse (default: all)")};
+  Option<PackFamily> family{
+      *this, "family", llvm::cl::desc("what the kernels run on"),
+      llvm::cl::init(PackFamily::Cpu),
+      llvm::cl::values(
+          clEnumValN(PackFamily::Cpu, "cpu", "processors"),
+          clEnumValN(PackFamily::Cuda, "cuda",
+                     "GPUs: other packed weights, no fused steps"))};
 };
 
 } // namespace
 
 void nibble::buildLowerPipeline(OpPassManager &manager,
                                 const std::string &cacheType,
-                                ArrayRef<std::string> fuse) {
-  manager.addPass(createPack());
+                                ArrayRef<std::string> fuse, PackFamily family) {
+  manager.addPass(createPack({family}));
   // Layers first: what follows sees whole entry points.
   manager.addPass(createInlineLayers());
   // Equal cos/sin tables and masks of the layers become one.
   manager.addPass(createCSEPass());
   manager.addPass(createMakeDecoder({cacheType}));
-  FuseOptions kinds;
-  kinds.kinds.assign(fuse.begin(), fuse.end());
-  manager.addPass(createFuse(kinds));
+  bool isCuda = family == PackFamily::Cuda;
+  if (!isCuda) {
+    FuseOptions kinds;
+    kinds.kinds.assign(fuse.begin(), fuse.end());
+    manager.addPass(createFuse(kinds));
+  }
   manager.addPass(createLowerToProgram());
+  if (isCuda)
+    manager.addPass(createLowerToGpu());
 }
 
 void nibble::registerPipelines() {
@@ -425,6 +447,7 @@ void nibble::registerPipelines() {
       [](OpPassManager &manager, const LowerOptions &options) {
         buildLowerPipeline(
             manager, options.cacheType,
-            std::vector<std::string>(options.fuse.begin(), options.fuse.end()));
+            std::vector<std::string>(options.fuse.begin(), options.fuse.end()),
+            options.family);
       });
 }

@@ -37,7 +37,10 @@ public:
     if (pass->getArgument() != "qkernel-pack")
       return;
     auto module = cast<ModuleOp>(op);
-    report = {frontend::summarize(module), summarizeLayers(module)};
+    report.model = frontend::summarize(module);
+    report.layers = summarizeLayers(module);
+    if (report.wantsUnpacked)
+      report.unpacked = module.clone();
   }
 
 private:

@@ -39,8 +39,9 @@ void nibble::declareOptions(CLI::App &app, Options &options) {
                  "look for what the data would give in this file or folder "
                  "first, and add what is missing (see quant-calibrate)");
   app.add_option("--target", options.targets,
-                 "instruction sets to make code for, separated by commas; "
-                 "native: what this machine runs best (default: all of x86)")
+                 "instruction sets and GPUs (sm_80, sm_90a, ...) to make code "
+                 "for, separated by commas; native: what this processor runs "
+                 "best (default: all of x86)")
       ->delimiter(',');
   app.add_option("--group-size", options.recipe.groupSize,
                  "inputs per scale; 0: one scale per output channel")
@@ -73,8 +74,10 @@ void nibble::declareOptions(CLI::App &app, Options &options) {
                  "SentencePiece model or tokenizer.json to put into the bundle "
                  "(default: tokenizer.model or tokenizer.json beside the "
                  "model, if one is there; none: without)");
-  app.add_option("--emit", options.emit,
-                 "what to write: bundle (default), exe, mlir, llvm, asm or obj")
+  app.add_option(
+         "--emit", options.emit,
+         "what to write: bundle (default), exe, mlir, llvm, asm, obj or "
+         "ptx")
       ->type_name("KIND")
       ->transform(CLI::CheckedTransformer(
                       std::map<std::string, Emit>{{"bundle", Emit::Bundle},
@@ -82,7 +85,8 @@ void nibble::declareOptions(CLI::App &app, Options &options) {
                                                   {"mlir", Emit::Mlir},
                                                   {"llvm", Emit::Llvm},
                                                   {"asm", Emit::Asm},
-                                                  {"obj", Emit::Object}})
+                                                  {"obj", Emit::Object},
+                                                  {"ptx", Emit::Ptx}})
                       .description(""));
   app.add_option("--report", options.report,
                  "JSON file: every layer, its scheme and bits");

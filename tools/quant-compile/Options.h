@@ -17,13 +17,14 @@ class App;
 
 namespace nibble {
 
-enum class Emit { Bundle, Exe, Mlir, Llvm, Asm, Object };
+enum class Emit { Bundle, Exe, Mlir, Llvm, Asm, Object, Ptx };
 
 /// What the command line says.
 struct Options {
   std::string input, output, tokenizer, report;
   std::vector<std::string> dims;
-  std::vector<std::string> targets; ///< empty: the usual ones
+  std::vector<std::string> targets;     ///< empty: the usual ones
+  std::vector<std::string> cudaTargets; ///< what `targets` said of GPUs
   Recipe recipe;
   VerifyOptions verify;
   Emit emit = Emit::Bundle;

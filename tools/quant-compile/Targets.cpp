@@ -9,6 +9,7 @@
 
 #include "nibble/Runtime/Variant.h"
 #include "nibble/Target/CpuTarget.h"
+#include "nibble/Target/CudaTarget.h"
 
 #include <algorithm>
 
@@ -34,6 +35,8 @@ static std::string joined(const std::vector<std::string> &names) {
 /// The same on every machine, so that the same model gives the same bytes.
 static std::vector<std::string> usualTargets(Emit emit) {
   // Code to read or to take apart is of the least, which all others run.
+  if (emit == Emit::Ptx)
+    return {"compute_80"};
   if (isCodeFile(emit))
     return {"x86-64-v3"};
   std::vector<std::string> names;
@@ -44,7 +47,35 @@ static std::vector<std::string> usualTargets(Emit emit) {
 }
 
 bool nibble::isCodeFile(Emit emit) {
-  return emit == Emit::Llvm || emit == Emit::Asm || emit == Emit::Object;
+  return emit == Emit::Llvm || emit == Emit::Asm || emit == Emit::Object ||
+         emit == Emit::Ptx;
+}
+
+/// Puts the target of a name that a user gives where it belongs.
+static Status addTarget(const std::string &name, Options &options) {
+  std::string target = name == "native" ? bestTarget() : name;
+  if (target.empty())
+    return Status::error("expects a processor that some code is made for, "
+                         "for --target=native; choose one of " +
+                         cpuTargetNames());
+  bool isCuda = findCudaTarget(target);
+  bool isPtx = options.emit == Emit::Ptx, isCode = isCodeFile(options.emit);
+  if (isPtx && !isCuda)
+    return Status::error("expects a target of " + cudaTargetNames() +
+                         " for PTX; got '" + name + "'");
+  if (isCuda && isCode && !isPtx)
+    return Status::error("expects a target of " + cpuTargetNames() +
+                         " for this kind of code; got '" + name +
+                         "', whose code is --emit=ptx");
+  if (!isCuda && !findCpuTarget(target))
+    return Status::error("expects a target of " + cpuTargetNames() +
+                         ", or native, or of the GPUs " + cudaTargetNames() +
+                         "; got '" + target + "'");
+  std::vector<std::string> &list =
+      isCuda ? options.cudaTargets : options.targets;
+  if (std::ranges::find(list, target) == list.end())
+    list.push_back(target);
+  return Status::success();
 }
 
 Status nibble::chooseTargets(Options &options) {
@@ -52,21 +83,19 @@ Status nibble::chooseTargets(Options &options) {
   options.targets.clear();
   if (wanted.empty())
     wanted = usualTargets(options.emit);
-  for (const std::string &name : wanted) {
-    std::string target = name == "native" ? bestTarget() : name;
-    if (target.empty())
-      return Status::error("expects a processor that some code is made for, "
-                           "for --target=native; choose one of " +
-                           cpuTargetNames());
-    if (!findCpuTarget(target))
-      return Status::error("expects a target of " + cpuTargetNames() +
-                           ", or native; got '" + target + "'");
-    if (std::ranges::find(options.targets, target) == options.targets.end())
-      options.targets.push_back(target);
-  }
-  if (isCodeFile(options.emit) && options.targets.size() > 1)
+  for (const std::string &name : wanted)
+    if (Status status = addTarget(name, options); !status.isOk())
+      return status;
+  if (isCodeFile(options.emit) &&
+      options.targets.size() + options.cudaTargets.size() > 1)
     return Status::error("expects one --target for a file of code, got " +
-                         joined(options.targets));
+                         joined(options.targets) + joined(options.cudaTargets));
+  if (options.emit == Emit::Mlir && !options.targets.empty() &&
+      !options.cudaTargets.empty())
+    return Status::error("expects targets of one kind of device for "
+                         "--emit=mlir, got " +
+                         joined(options.targets) + " and " +
+                         joined(options.cudaTargets));
   auto isOther = [&](const std::string &target) {
     return isX86(target) != isX86(options.targets.front());
   };
@@ -79,7 +108,8 @@ Status nibble::chooseTargets(Options &options) {
 }
 
 const char *nibble::runnerName(const Options &options) {
-  if (isX86(options.targets.front()) == hostIsX86)
+  // For a GPU alone, of this machine.
+  if (options.targets.empty() || isX86(options.targets.front()) == hostIsX86)
     return "nibble-runner";
   return hostIsX86 ? "nibble-runner-aarch64" : "nibble-runner-x86_64";
 }

@@ -24,6 +24,7 @@
 #include "nibble/Support/WeightStore.h"
 #include "nibble/Tokenizer/Tokenizer.h"
 #include "nibble/codegen/CPU/Kernels.h"
+#include "nibble/codegen/CUDA/CompileModule.h"
 #include "nibble/codegen/Emit/EmitBundle.h"
 #include "nibble/passes/Calibrate/Resume.h"
 
@@ -76,7 +77,7 @@ Status writeText(const std::string &path, const std::string &text) {
 }
 
 std::string reportJson(const Options &options, const std::string &pipeline,
-                       const CompileReport &found) {
+                       const CompileReport &found, const EmitReport &emitted) {
   nlohmann::ordered_json report;
   report["producer"] = "nibble " NIBBLE_VERSION;
   report["input"] = options.input;
@@ -94,11 +95,50 @@ std::string reportJson(const Options &options, const std::string &pipeline,
                                 {"scheme", layer.scheme},
                                 {"reason", layer.reason},
                                 {"bits_per_weight", layer.bitsPerWeight}});
+  for (const EmitReport::Cuda &image : emitted.cuda) {
+    nlohmann::ordered_json functions = nlohmann::ordered_json::array();
+    for (const CudaFunctionReport &function : image.functions)
+      functions.push_back({{"name", function.name},
+                           {"registers", function.registers},
+                           {"spill_bytes", function.spillBytes},
+                           {"shared_bytes", function.sharedBytes},
+                           {"stack_bytes", function.stackBytes}});
+    report["cuda"].push_back({{"target", image.target},
+                              {"kind", image.isPtx ? "ptx" : "cubin"},
+                              {"bytes", image.bytes},
+                              {"functions", std::move(functions)}});
+  }
   return report.dump(2) + "\n";
 }
 
-int writeResult(ModuleOp module, const Options &options,
-                std::vector<std::byte> tokenizer, const char *argv0) {
+/// A file of code, for people and their tools.
+FailureOr<std::string> codeText(ModuleOp module, const Options &options,
+                                const std::string &helper) {
+  if (options.emit == Emit::Ptx) {
+    auto kernels = module.getOps<gpu::GPUModuleOp>();
+    if (!llvm::hasSingleElement(kernels))
+      return module.emitError("expects one gpu.module for PTX, got ")
+             << llvm::range_size(kernels);
+    return printPtx(*kernels.begin(),
+                    *findCudaTarget(options.cudaTargets.front()), helper);
+  }
+  FailureOr<LoweredKernels> kernels =
+      lowerKernels(module, *findCpuTarget(options.targets.front()));
+  if (failed(kernels))
+    return failure();
+  if (options.emit == Emit::Llvm)
+    return printLlvm(*kernels);
+  return makeCodeFile(*kernels, helper,
+                      options.emit == Emit::Asm ? CodeFile::Assembly
+                                                : CodeFile::Object);
+}
+
+/// Writes what --emit asks for. `report` holds the module as it was before
+/// packing, if it is to be lowered for a GPU as well.
+int writeResult(CompilerSession &session, ModuleOp module,
+                const Options &options, CompileReport &report,
+                EmitReport &emitted, std::vector<std::byte> tokenizer,
+                const char *argv0) {
   if (options.emit == Emit::Mlir) {
     std::string text;
     llvm::raw_string_ostream stream(text);
@@ -109,29 +149,34 @@ int writeResult(ModuleOp module, const Options &options,
   }
   std::string helper = sibling(argv0, "nibble-codegen");
   if (isCodeFile(options.emit)) {
-    FailureOr<LoweredKernels> kernels =
-        lowerKernels(module, *findCpuTarget(options.targets.front()));
-    if (failed(kernels))
-      return 1;
-    FailureOr<std::string> text =
-        options.emit == Emit::Llvm
-            ? printLlvm(*kernels)
-            : makeCodeFile(*kernels, helper,
-                           options.emit == Emit::Asm ? CodeFile::Assembly
-                                                     : CodeFile::Object);
+    FailureOr<std::string> text = codeText(module, options, helper);
     if (failed(text))
       return 1;
     Status status = writeText(options.output, *text);
     return status.isOk() ? 0 : fail(status);
   }
+  EmitModules modules;
+  (options.targets.empty() ? modules.cuda : modules.processor) = module;
+  if (report.unpacked) {
+    Recipe recipe = options.recipe;
+    recipe.family = "cuda";
+    if (failed(session.run(*report.unpacked, lowerPipeline(recipe))))
+      return 1;
+    modules.cuda = *report.unpacked;
+  }
   EmitOptions emit;
   emit.output = options.output;
   emit.targets = options.targets;
+  emit.cudaTargets = options.cudaTargets;
   emit.helper = helper;
   emit.tokenizer = std::move(tokenizer);
   if (options.emit == Emit::Exe)
     emit.runner = sibling(argv0, runnerName(options));
-  return succeeded(emitBundle(module, emit)) ? 0 : 1;
+  FailureOr<EmitReport> found = emitBundle(modules, emit);
+  if (failed(found))
+    return 1;
+  emitted = std::move(*found);
+  return 0;
 }
 
 /// Settles which tokenizer is bundled, and reads it: before long work.
@@ -190,7 +235,9 @@ LogicalResult announce(CompilerSession &session, ModuleOp module,
   pipeline = split->after;
   WorkOptions work;
   work.keepsLayers = !options.resume.empty();
-  work.targets = options.emit == Emit::Mlir ? 0 : options.targets.size();
+  work.targets = options.emit == Emit::Mlir
+                     ? 0
+                     : options.targets.size() + options.cudaTargets.size();
   work.peakSoFar = memory.peak().anonymous;
   FailureOr<WorkEstimate> estimate = estimateWork(module, *split, work);
   if (failed(estimate))
@@ -203,15 +250,23 @@ LogicalResult announce(CompilerSession &session, ModuleOp module,
 }
 
 int compile(Options options, PeakMemory &memory, const char *argv0) {
+  if (Status status = chooseTargets(options); !status.isOk())
+    return fail(status, 2);
+  bool isMixed = !options.targets.empty() && !options.cudaTargets.empty();
+  if (options.targets.empty())
+    options.recipe.family = "cuda";
   nibble::Expected<std::string> pipeline = recipePipeline(options.recipe);
   if (!pipeline)
     return fail(pipeline.status(), 2);
   if (options.printPipeline) {
     llvm::outs() << *pipeline << "\n";
+    if (isMixed) {
+      Recipe recipe = options.recipe;
+      recipe.family = "cuda";
+      llvm::outs() << *recipePipeline(recipe) << "\n";
+    }
     return 0;
   }
-  if (Status status = chooseTargets(options); !status.isOk())
-    return fail(status, 2);
   if (options.emit == Emit::Exe)
     if (std::string runner = sibling(argv0, runnerName(options));
         !llvm::sys::fs::exists(runner))
@@ -246,6 +301,9 @@ int compile(Options options, PeakMemory &memory, const char *argv0) {
   }
   bool verifies = !options.verify.probes.empty();
   std::string rest = *pipeline;
+  // The pipeline would end in what is there already.
+  if (options.emit == Emit::Ptx && !module->getOps<gpu::GPUModuleOp>().empty())
+    rest = "builtin.module()";
   if (options.dryRun || (!options.recipe.data.empty() && !verifies))
     if (failed(announce(session, *module, options, memory, rest)))
       return 1;
@@ -253,6 +311,7 @@ int compile(Options options, PeakMemory &memory, const char *argv0) {
     return 0;
   std::shared_ptr<ResumeFolder> resume = startResume(options, session);
   CompileReport report;
+  report.wantsUnpacked = isMixed;
   StageVerifier verifier(options.verify);
   LogicalResult ran =
       session.run(*module, rest, &report, verifies ? &verifier : nullptr);
@@ -262,11 +321,13 @@ int compile(Options options, PeakMemory &memory, const char *argv0) {
     return verifies ? fail("could not compile '" + options.input + "'") : 1;
   if (options.emit == Emit::Mlir && options.output != "-")
     session.relocateWeights(*module, options.output);
-  if (int code = writeResult(*module, options, tokenizer.take(), argv0))
+  EmitReport emitted;
+  if (int code = writeResult(session, *module, options, report, emitted,
+                             tokenizer.take(), argv0))
     return code;
   if (!options.report.empty())
-    if (Status status =
-            writeText(options.report, reportJson(options, *pipeline, report));
+    if (Status status = writeText(
+            options.report, reportJson(options, *pipeline, report, emitted));
         !status.isOk())
       return fail(status);
   if (resume)

@@ -326,7 +326,7 @@ Outcome compileAndRun(Loaded &loaded, const DataSet &set,
   emit.output = options.path;
   emit.targets = {options.target};
   emit.helper = options.helper;
-  if (failed(emitBundle(*module, emit)))
+  if (failed(emitBundle({*module, {}}, emit)))
     return error.outcome();
   return runBundle(options.path, *inputs, set.expected);
 }

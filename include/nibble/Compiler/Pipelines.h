@@ -28,6 +28,8 @@ class OpPassManager;
 
 namespace nibble {
 
+enum class PackFamily;
+
 /// A recipe and what a user may change about it.
 struct Recipe {
   std::string name = "float32";
@@ -41,6 +43,7 @@ struct Recipe {
   std::string cacheType = "float32"; ///< of a decoder: float32 or float16
   std::string fuse = "all"; ///< kinds of qkernel-fuse, separated by commas
   std::vector<std::string> fixed; ///< inputs to make constants, NAME=FILE.npy
+  std::string family = "cpu";     ///< whose kernels: cpu or cuda
 };
 
 /// One line of the recipes in `quant-compile --help`.
@@ -53,6 +56,8 @@ const std::vector<RecipeInfo> &recipes();
 /// The textual pipeline that a recipe stands for, from imported ONNX to
 /// programs. Pasted into quant-opt it does the same.
 Expected<std::string> recipePipeline(const Recipe &recipe);
+/// Its part from packing on, where that is done for several kinds of device.
+std::string lowerPipeline(const Recipe &recipe);
 
 /// What quant-calibrate measures, and how; the options of `qmodel-calibrate`.
 struct CalibrationRecipe {
@@ -68,10 +73,12 @@ struct CalibrationRecipe {
 /// The textual pipeline, from imported ONNX to a file of statistics.
 Expected<std::string> calibrationPipeline(const CalibrationRecipe &recipe);
 
-/// Frontend IR to programs: `nibble-lower`.
+/// Frontend IR to programs: `nibble-lower`. For the family Cuda, kernels get
+/// GPU functions too, and each op is a step: what qkernel-fuse joins by the
+/// tasks of processors would be slow there.
 void buildLowerPipeline(mlir::OpPassManager &manager,
-                        const std::string &cacheType = "float32",
-                        llvm::ArrayRef<std::string> fuse = {});
+                        const std::string &cacheType,
+                        llvm::ArrayRef<std::string> fuse, PackFamily family);
 
 /// Registers `nibble-frontend` and `nibble-lower`.
 void registerPipelines();

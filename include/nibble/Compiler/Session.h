@@ -36,6 +36,10 @@ class StageVerifier;
 struct CompileReport {
   frontend::FrontendSummary model;
   std::vector<LayerSummary> layers;
+  /// A copy of the module as it was then, where it is wanted: to be packed and
+  /// lowered for another kind of device.
+  bool wantsUnpacked = false;
+  mlir::OwningOpRef<mlir::ModuleOp> unpacked;
 };
 
 /// State of one run of a tool.

@@ -8,6 +8,8 @@
 #ifndef NIBBLE_CODEGEN_EMIT_EMITBUNDLE_H
 #define NIBBLE_CODEGEN_EMIT_EMITBUNDLE_H
 
+#include "nibble/codegen/CUDA/CompileModule.h"
+
 #include "mlir/IR/BuiltinOps.h"
 
 #include <cstddef>
@@ -19,16 +21,34 @@ namespace nibble {
 /// What to write, and from what besides the module.
 struct EmitOptions {
   std::string output;
-  std::vector<std::string> targets; ///< see cpuTargets()
-  std::string helper;               ///< path of nibble-codegen
+  std::vector<std::string> targets;     ///< see cpuTargets()
+  std::vector<std::string> cudaTargets; ///< see cudaTargets()
+  std::string helper;                   ///< path of nibble-codegen
   std::string runner;               ///< prebuilt runner; empty: a plain bundle
   std::vector<std::byte> tokenizer; ///< for Tokenizer::fromBytes; may be empty
 };
 
-/// Makes code for every target and writes the file, whole or not at all.
-/// `module` is what `qkernel-lower` leaves. Errors are emitted at the module.
-mlir::LogicalResult emitBundle(mlir::ModuleOp module,
-                               const EmitOptions &options);
+/// One model, lowered for either kind of device; null for a kind without code.
+struct EmitModules {
+  mlir::ModuleOp processor; ///< what `qkernel-lower` leaves
+  mlir::ModuleOp cuda;      ///< what `qkernel-to-gpu` leaves
+};
+
+/// What became of the code.
+struct EmitReport {
+  struct Cuda {
+    std::string target;
+    bool isPtx = false;
+    uint64_t bytes = 0;
+    std::vector<CudaFunctionReport> functions; ///< of cubins
+  };
+  std::vector<Cuda> cuda;
+};
+
+/// Makes code for every target and writes the file, whole or not at all. Errors
+/// are emitted at the modules.
+mlir::FailureOr<EmitReport> emitBundle(const EmitModules &modules,
+                                       const EmitOptions &options);
 
 } // namespace nibble
 
