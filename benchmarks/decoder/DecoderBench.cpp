@@ -103,7 +103,7 @@ private:
 uint64_t weightBytes(const Session &session) {
   const BundleIndex &index = session.bundle().index();
   std::set<uint32_t> read;
-  for (const Step &step : session.entry().steps) {
+  for (const Step &step : session.program().steps) {
     const std::string &kernel = index.kernels[step.kernel].name;
     if (kernel.find("embedding") != std::string::npos ||
         kernel.rfind("gather", 0) == 0)
@@ -148,7 +148,7 @@ private:
     if (!status.isOk())
       return status;
     json["threads"] = session->threads();
-    json["variant"] = session->variant().target;
+    json["variant"] = session->target();
     json["decoder"] = &model->promptSession() != &model->stepSession();
     json["bundle_bytes"] = session->bundle().fileBytes();
     json["bits_per_weight"] = bitsPerWeight(session->bundle());

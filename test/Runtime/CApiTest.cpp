@@ -11,6 +11,7 @@
 
 #include "gtest/gtest.h"
 
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 #include <unistd.h>
@@ -246,4 +247,38 @@ TEST(CApi, DrivesADecoder) {
   EXPECT_EQ(nibble_decoder_append(nullptr, tokens, counts), NIBBLE_ERROR_USAGE);
   nibble_decoder_destroy(decoder);
   nibble_decoder_destroy(nullptr);
+}
+
+TEST(CApi, RunsOnTheDeviceThatIsAskedFor) {
+  setenv("NIBBLE_CUDA_DRIVER", NIBBLE_FAKE_CUDA, /*overwrite=*/1);
+  std::string path = writeTemporary(withCuda(arithmeticContents()));
+  nibble_bundle *bundle = nullptr;
+  ASSERT_EQ(nibble_bundle_open(path.c_str(), &bundle), NIBBLE_OK);
+  unlink(path.c_str());
+  nibble_session_options options = {};
+  options.entry = "twice";
+  options.device = "cuda:0";
+  nibble_session *session = nullptr;
+  ASSERT_EQ(nibble_session_create(bundle, &options, &session), NIBBLE_OK)
+      << nibble_error_text();
+  const float x[3] = {1, 2, 3};
+  const int64_t shape[] = {1, 3};
+  ASSERT_EQ(nibble_session_set_input(session, "x", x, shape, 2), NIBBLE_OK);
+  ASSERT_EQ(nibble_session_run(session), NIBBLE_OK) << nibble_error_text();
+  nibble_tensor y;
+  ASSERT_EQ(nibble_session_output(session, "y", &y), NIBBLE_OK);
+  EXPECT_EQ(static_cast<const float *>(y.data)[2], 12);
+  nibble_session_destroy(session);
+
+  options.device = "cuda:9";
+  EXPECT_EQ(nibble_session_create(bundle, &options, &session),
+            NIBBLE_ERROR_RESOURCE);
+  EXPECT_TRUE(errorHas("there is no device 'cuda:9'"));
+  setenv("NIBBLE_CUDA_DRIVER", "/nowhere/libcuda.so.1", 1);
+  options.device = "cuda:0";
+  EXPECT_EQ(nibble_session_create(bundle, &options, &session),
+            NIBBLE_ERROR_RESOURCE);
+  EXPECT_TRUE(errorHas("cannot load the NVIDIA driver"));
+  EXPECT_EQ(session, nullptr);
+  nibble_bundle_close(bundle);
 }

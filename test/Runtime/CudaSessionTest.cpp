@@ -484,6 +484,8 @@ TEST_F(CudaSession, TakesTheBestImage) {
   EXPECT_EQ(target({{"sm_100", false}, {"sm_100f", false}}, 120), "none");
   EXPECT_EQ(target({{"sm_90a", true}, {"sm_120", false}}, 90),
             "PTX for sm_90a");
+  EXPECT_EQ(target({{"sm_90", false}, {"compute_80", true}}, 120),
+            "PTX for compute_80");
 }
 
 TEST_F(CudaSession, FallsBackToPtxAndTellsWhatTheDriverSays) {

@@ -9,13 +9,16 @@
 // sizes (little-endian):
 //
 //   u32 bytes of the index, u32 bytes of code, u32 zeros behind the weights
-//   (the highest bit: steps define dimensions), u8 field of the header to
-//   change, u8 byte before a segment to change
+//   (its highest bits: steps define dimensions; there are states; there are
+//   programs for GPUs, whose two images are as large as the code), u8 field of
+//   the header to change, u8 byte before a segment to change
 //
 // so that no padding wastes the time of the mutator; 0 changes nothing. Each
 // makes two bundles: one whose hashes match, so that the checks behind them are
 // reached, which is opened, set up and run; and the same with a bit of header
 // or index changed after hashing, which must not open.
+//
+// Programs for GPUs are read and checked, and not run.
 //
 // All code is `ret`: a bundle is a program, and no check can make code that
 // somebody else wrote and hashed safe to run.
@@ -61,9 +64,10 @@ std::optional<Parts> split(std::span<const std::byte> data) {
   parts.index = data.first(indexBytes);
   parts.weights = data.subspan(indexBytes);
   parts.codeBytes = sizes[1] % (maxCodeBytes + 1);
-  parts.zeros = (sizes[2] & 0x3fffffff) % (maxZeros + 1);
+  parts.zeros = (sizes[2] & 0x1fffffff) % (maxZeros + 1);
   parts.features = (sizes[2] >> 31 ? featureDefinitions : 0) |
-                   (sizes[2] >> 30 & 1 ? featureStates : 0);
+                   (sizes[2] >> 30 & 1 ? featureStates : 0) |
+                   (sizes[2] >> 29 & 1 ? featureCuda : 0);
   return parts;
 }
 
@@ -71,8 +75,10 @@ std::vector<std::byte> layOut(const Parts &parts) {
   std::vector<std::byte> bytes(headerBytes);
   bytes.insert(bytes.end(), parts.index.begin(), parts.index.end());
   bytes.resize(*alignUp(bytes.size(), segmentAlignment));
-  bytes.resize(bytes.size() + parts.codeBytes, returnInstruction);
-  bytes.resize(*alignUp(bytes.size(), segmentAlignment));
+  for (int i = 0; i < (parts.features & featureCuda ? 3 : 1); ++i) {
+    bytes.resize(bytes.size() + parts.codeBytes, returnInstruction);
+    bytes.resize(*alignUp(bytes.size(), segmentAlignment));
+  }
   if (parts.padding != 0)
     bytes[parts.padding % 2 ? bytes.size() - 1 : segmentAlignment - 1] =
         std::byte{1};

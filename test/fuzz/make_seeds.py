@@ -455,10 +455,48 @@ def bundle_states():
     yield "states-alone", parts(index[: -1 - 4 - 7 - 4 - 6 - 8] + b"\0")
 
 
+def bundle_cuda():
+    """A bundle with a program for GPUs, and the rules for that."""
+    data = (root / "test/Bundle/golden-v1-cuda.nbl").read_bytes()
+    (index_size,) = struct.unpack_from("<Q", data, 48)
+    index = data[128 : 128 + index_size]
+    inert = struct.pack("<Q", 65) + hashlib.sha256(65 * b"\xc3").digest()
+    for place, size in ((65536, 65), (131072, 5), (196608, 13)):
+        code = data[place : place + size]
+        index = index.replace(struct.pack("<Q", size) + hashlib.sha256(code).digest(), inert)
+
+    def parts(changed=index, announced=True):
+        sizes = struct.pack("<3I2B", len(changed), 65, announced << 29, 0, 0)
+        return sizes + changed + data[262144:]
+
+    def edit(old, new):
+        """The index with the last `old` replaced."""
+        place = index.rindex(old)
+        return parts(index[:place] + new + index[place + len(old) :])
+
+    yield "cuda", parts()
+    yield "cuda-unannounced", parts(announced=False)
+    yield "cuda-target", edit(b"sm_90a", b"sm_90b")
+    yield "cuda-same", edit(struct.pack("<I", 5) + b"sm_80\1", struct.pack("<I", 5) + b"sm_80\2")
+    yield "cuda-launch", parts(index.replace(b"sm_90a", b"sm_89a", 1))
+    yield "cuda-scalar", edit(b"512*d0", b"512*d9")
+    yield "cuda-grid", edit(b"floordiv(d0 + 31, 32)", b"999999999*d0*d0*d0*d0")
+    yield "cuda-workspace", edit(b"512*d0", b"-50*d0")
+    blocks = struct.pack("<4I", 32, 4, 1, 65536)
+    for name, fields in (("block", (0, 4, 1, 0)), ("threads", (1024, 4, 1, 0)),
+                         ("deep", (1, 1, 65, 0)), ("shared", (32, 4, 1, 1 << 20))):
+        yield "cuda-" + name, edit(blocks, struct.pack("<4I", *fields))
+    yield "cuda-limit", edit(struct.pack("<q", 8) + b"\0", struct.pack("<q", -8) + b"\0")
+    yield "cuda-kernels", edit(struct.pack("<I", 8) + b"finish_6", struct.pack("<I", 8) + b"gather_5")
+    yield "cuda-arena", edit(struct.pack("<Q", 4096), struct.pack("<Q", 256))
+    yield "cuda-weight", edit(struct.pack("<2Q", 256, 12), struct.pack("<2Q", 256, 8))
+
+
 def bundle():
     """See Bundle.cpp for what stands in front."""
     yield from bundle_definitions()
     yield from bundle_states()
+    yield from bundle_cuda()
     data = (root / "test/Bundle/golden-v1.nbl").read_bytes()
     (index_size,) = struct.unpack_from("<Q", data, 48)
     index, code = data[128 : 128 + index_size], data[65536 : 65536 + 65]

@@ -67,7 +67,7 @@ uint64_t weightBytesPerStep(const LanguageModel &model) {
   const BundleIndex &index = session.bundle().index();
   TokenInput tokens = tokenInput(model, session);
   std::set<uint32_t> whole, tables;
-  for (const Step &step : session.entry().steps) {
+  for (const Step &step : session.program().steps) {
     // What looks at the tokens themselves looks up rows.
     bool isLookup = std::ranges::any_of(step.buffers, [&](const BufferRef &b) {
       return b.kind == BufferRef::Kind::Input && b.index == tokens.input;
@@ -206,7 +206,7 @@ Status tool::bench(Session &session, const RunOptions &options) {
         {"decode_entry", model->stepSession().entry().name},
         {"peak_resident_bytes", peakResidentBytes()},
         {"threads", session.threads()},
-        {"variant", session.variant().target}};
+        {"variant", session.target()}};
     return print(json.dump(2) + "\n");
   }
   auto number = [](uint64_t value) {
@@ -224,6 +224,6 @@ Status tool::bench(Session &session, const RunOptions &options) {
                 number(result->decodeTokens),
                 model->stepSession().entry().name.c_str(), number(weights),
                 number(cache), bandwidth, number(model->sequences()),
-                session.threads(), session.variant().target.c_str());
+                session.threads(), session.target().c_str());
   return print(text);
 }

@@ -6,7 +6,8 @@
 //===----------------------------------------------------------------------===//
 //
 // `--inspect` collects one JSON value; the text for people is a rendering of
-// it, so that both say the same. `--explain` tells about code variants.
+// it, so that both say the same. `--explain` tells about code variants and the
+// images for GPUs.
 //
 //===----------------------------------------------------------------------===//
 
@@ -122,11 +123,50 @@ uint64_t largestRun(const BundleIndex &index) {
 
 /// Numbers of the dimensions that steps define.
 std::set<uint32_t> definedDims(const BundleIndex &index) {
-  std::set<uint32_t> numbers;
+  std::vector<const Program *> programs;
   for (const EntryPoint &entry : index.entries)
-    for (const Step &step : entry.steps)
+    programs.push_back(&entry);
+  if (index.cuda)
+    for (const Program &program : index.cuda->programs)
+      programs.push_back(&program);
+  std::set<uint32_t> numbers;
+  for (const Program *program : programs)
+    for (const Step &step : program->steps)
       numbers.insert(step.defines.begin(), step.defines.end());
   return numbers;
+}
+
+/// Images and programs for GPUs, and what they need there.
+Json describeCuda(const BundleIndex &index) {
+  if (!index.cuda)
+    return nullptr;
+  Json images = Json::array(), programs = Json::array();
+  for (const CudaImage &image : index.cuda->images) {
+    Expected<uint64_t> workspace =
+        bundle::maxWorkspaceBytes(*index.cuda, index.dims, image.target);
+    images.push_back({{"target", image.target},
+                      {"kind", image.isPtx ? "ptx" : "cubin"},
+                      {"bytes", image.bytes},
+                      {"workspace_bytes", workspace ? *workspace : 0}});
+  }
+  std::set<uint64_t> stored; // equal weights have one place
+  uint64_t weightBytes = 0;
+  for (size_t i = 0; i < index.cuda->programs.size(); ++i) {
+    const Program &program = index.cuda->programs[i];
+    for (const Step &step : program.steps)
+      for (const BufferRef &buffer : step.buffers)
+        if (buffer.kind == BufferRef::Kind::Weight)
+          if (const WeightEntry &weight = index.weights[buffer.index];
+              weight.bytes != 0 && stored.insert(weight.offset).second)
+            weightBytes += weight.bytes;
+    programs.push_back({{"entry_point", index.entries[i].name},
+                        {"steps", program.steps.size()},
+                        {"arena_bytes", program.arenaBytes}});
+  }
+  return {{"images", images},
+          {"programs", programs},
+          {"kernels", index.cuda->kernels.size()},
+          {"weight_bytes", weightBytes}};
 }
 
 Json describeGeneration(const BundleIndex &index) {
@@ -170,6 +210,10 @@ Json describeBundle(const Bundle &bundle) {
     codeBytes += variant.bytes;
     largestCode = std::max(largestCode, variant.bytes);
   }
+  json["cuda"] = describeCuda(index);
+  if (index.cuda)
+    for (const CudaImage &image : index.cuda->images)
+      codeBytes += image.bytes;
   json["segments"] = {{"code", codeBytes},
                       {"weights", index.weightBytes},
                       {"tokenizer", index.tokenizer.size()},
@@ -222,6 +266,20 @@ void renderPorts(std::ostream &out, const char *title, const Json &ports) {
   }
 }
 
+void renderCuda(std::ostream &out, const Json &cuda) {
+  if (cuda.is_null())
+    return;
+  for (const Json &image : cuda["images"])
+    out << (image["kind"] == "ptx" ? "  PTX for " : "  ")
+        << image["target"].get<std::string>() << ": "
+        << bytesText(image["bytes"]) << "\n";
+  out << "\non a GPU (" << bytesText(cuda["weight_bytes"]) << " weights)\n";
+  for (const Json &program : cuda["programs"])
+    out << "  " << program["entry_point"].get<std::string>() << ": "
+        << program["steps"] << " steps, " << bytesText(program["arena_bytes"])
+        << " scratch\n";
+}
+
 std::string render(const Json &json) {
   std::ostringstream out;
   out << "made by " << json["producer"].get<std::string>() << ", "
@@ -244,6 +302,7 @@ std::string render(const Json &json) {
         << bytesText(variant["bytes"])
         << (variant["usable"].get<bool>() ? "\n"
                                           : " (not for this processor)\n");
+  renderCuda(out, json["cuda"]);
   const Json &generation = json["generation"];
   out << "\ntext generation: "
       << (generation.is_null()                   ? "no"
@@ -280,7 +339,9 @@ Status tool::inspect(const Bundle &bundle, const RunOptions &options) {
   return print(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
-std::string tool::explain(const Bundle &bundle, const RunOptions &options) {
+namespace {
+
+std::string explainCpu(const Bundle &bundle, const RunOptions &options) {
   std::string text;
   for (const CodeVariant &variant : bundle.index().variants) {
     VariantScore score = scoreVariant(variant.target);
@@ -296,4 +357,41 @@ std::string tool::explain(const Bundle &bundle, const RunOptions &options) {
   return text + "used: " + bundle.index().variants[*chosen].target +
          (options.session.variant.empty() ? ", the highest score\n"
                                           : ", as --cpu says\n");
+}
+
+std::string explainGpu(const Bundle &bundle, const RunOptions &options,
+                       uint32_t gpu) {
+  std::string text;
+  VariantScore best;
+  if (auto scores = scoreImages(bundle, gpu))
+    for (const VariantScore &score : *scores) {
+      text += score.target + ": " +
+              (score.score > 0 ? "score " + std::to_string(score.score)
+                               : std::string("not usable")) +
+              ", " + score.reason + "\n";
+      if (score.score > best.score)
+        best = score;
+    }
+  if (Status status = checkDevice(bundle, options.session); !status.isOk())
+    return text + "used: none; " + status.message() + "\n";
+  return text + "used: " + best.target + ", the highest score\n";
+}
+
+} // namespace
+
+std::string tool::explain(const Bundle &bundle, const RunOptions &options) {
+  Expected<std::optional<uint32_t>> gpu =
+      findGpu(bundle, options.session.device);
+  if (!gpu)
+    return "used: none; " + gpu.status().message() + "\n";
+  std::string text =
+      *gpu ? explainGpu(bundle, options, **gpu) : explainCpu(bundle, options);
+  // Where there is a choice, who has made it.
+  if (!bundle.index().cuda)
+    return text;
+  return text + "device: " +
+         (options.session.device.empty()
+              ? defaultDevice(bundle) + ", the default"
+              : options.session.device + ", as --device says") +
+         (*gpu ? "\n" : "; the bundle has code for GPUs (--device=cuda:0)\n");
 }

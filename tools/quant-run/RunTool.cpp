@@ -69,7 +69,7 @@ void addOptions(CLI::App &app, RunOptions &options, bool ownBundle) {
                "check the hash of every weight; exit code 0 or 1")
       ->group(group);
   app.add_flag("--explain", options.explain,
-               "say which code variant is used on this processor, and why")
+               "say which code is used on the device, and why")
       ->group(group);
 
   group = "One run";
@@ -150,6 +150,11 @@ void addOptions(CLI::App &app, RunOptions &options, bool ownBundle) {
       ->group(group);
 
   group = "How to run";
+  app.add_option("--device", options.session.device,
+                 "cpu, or a GPU: cuda:0, cuda:1, ... (default: cpu, or cuda:0 "
+                 "if the model has no code for processors)")
+      ->type_name("DEVICE")
+      ->group(group);
   app.add_option("--threads", options.session.threads,
                  "threads to use (default 0: one per core)")
       ->type_name("N")
@@ -251,6 +256,10 @@ int parseAndRun(int argc, char **argv, bool ownBundle) {
   if (!options.bench && (app.count("--prompt-tokens") ||
                          app.count("--gen-tokens") || app.count("--batch")))
     return fail(2, "--prompt-tokens, --gen-tokens and --batch need --bench");
+  if (bool onGpu = options.session.device.starts_with("cuda");
+      onGpu &&
+      (app.count("--threads") || app.count("--pin") || app.count("--cpu")))
+    return fail(2, "--threads, --pin and --cpu need --device=cpu");
   if (options.json && !options.generate && !options.bench && !options.inspect)
     return fail(2, "--json needs --generate, --bench or --inspect");
   Status status = dispatch(options, ownBundle);

@@ -42,7 +42,7 @@ Status print(std::string_view text);
 
 /// Contents of a bundle, its bounds and sizes.
 Status inspect(const Bundle &bundle, const RunOptions &options);
-/// Which code variants this processor can run, and which one it will.
+/// Which code the device can run, and which it will.
 std::string explain(const Bundle &bundle, const RunOptions &options);
 /// One run on arrays from files.
 Status execute(Session &session, const RunOptions &options);
