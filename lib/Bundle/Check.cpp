@@ -116,7 +116,7 @@ private:
       return Status::error("expected a CUDA image, found none");
     std::set<std::pair<std::string, bool>> seen;
     for (const CudaImage &image : index.cuda->images) {
-      if (!isCudaTarget(image.target))
+      if (!architectureOf(image))
         return Status::error("a CUDA image is for " + quoted(image.target) +
                              ", expected a target such as 'sm_90a'");
       std::string what =
@@ -130,16 +130,6 @@ private:
       end = *next;
     }
     return Status::success();
-  }
-
-  /// "sm_", a number, and perhaps a letter for features of that one only.
-  static bool isCudaTarget(const std::string &target) {
-    size_t digits = target.find_first_not_of("0123456789", 3);
-    size_t end = std::min(digits, target.size());
-    return target.starts_with("sm_") && end >= 5 && end <= 7 &&
-           (end == target.size() ||
-            (end + 1 == target.size() &&
-             (target.back() == 'a' || target.back() == 'f')));
   }
 
   Expected<uint64_t> segmentEnd(const std::string &what, uint64_t previousEnd,

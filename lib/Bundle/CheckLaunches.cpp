@@ -181,6 +181,30 @@ Expected<int64_t> checkSteps(const CudaSection &cuda, const Bounds &dims,
 
 } // namespace
 
+std::optional<CudaArchitecture> architectureOf(const CudaImage &image) {
+  std::string_view text = image.target;
+  if (text.starts_with("sm_"))
+    text.remove_prefix(3);
+  else if (image.isPtx && text.starts_with("compute_"))
+    text.remove_prefix(8);
+  else
+    return std::nullopt;
+  CudaArchitecture found;
+  if (text.ends_with('a') || text.ends_with('f')) {
+    found.letter = text.back();
+    text.remove_suffix(1);
+  }
+  if (text.size() < 2 || text.size() > 4)
+    return std::nullopt;
+  for (char digit : text) {
+    if (digit < '0' || digit > '9')
+      return std::nullopt;
+    found.capability =
+        found.capability * 10 + static_cast<unsigned>(digit - '0');
+  }
+  return found;
+}
+
 std::string scalarName(size_t number) { return "d" + std::to_string(number); }
 
 std::vector<const CudaLaunch *> launchesOf(const CudaKernel &kernel,

@@ -13,7 +13,9 @@
 
 #include "CudaImages.h"
 
+#include "nibble/Bundle/Format.h"
 #include "nibble/Runtime/Variant.h"
+#include "nibble/Target/CudaTarget.h"
 
 #include <algorithm>
 #include <charconv>
@@ -25,18 +27,14 @@ namespace {
 
 /// How well a GPU of this compute capability runs an image; 0: not at all.
 int scoreImage(const CudaImage &image, unsigned capability) {
-  // Bundle::open has checked the form: "sm_", digits, perhaps a letter.
-  unsigned number = 0;
-  for (char c : image.target.substr(3))
-    if (c >= '0' && c <= '9')
-      number = number * 10 + static_cast<unsigned>(c - '0');
-  char letter = image.target.back();
-  bool isSameMajor = number / 10 == capability / 10;
-  bool isUsable = letter == 'a' ? number == capability
-                  : letter == 'f' || !image.isPtx
-                      ? isSameMajor && number <= capability
-                      : number <= capability;
-  if (!isUsable)
+  // Bundle::open has checked the form of the target.
+  auto [number, letter] = *bundle::architectureOf(image);
+  CudaTarget target;
+  target.capability = number;
+  target.isArchSpecific = letter == 'a';
+  bool isForFamily = letter == 'f' || !image.isPtx;
+  if (!target.runsOn(capability / 10, capability % 10,
+                     /*isPtx=*/!isForFamily))
     return 0;
   constexpr int ofCode = 100000; // behind it comes any PTX
   int score = static_cast<int>(number) * 4 + (letter == 'a'   ? 3

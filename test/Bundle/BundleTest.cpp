@@ -733,6 +733,23 @@ TEST(Bundle, EachRuleOfCudaIsChecked) {
       << parts.error();
 }
 
+TEST(Bundle, KnowsTargetsOfGpus) {
+  auto isTarget = [](const char *target, bool isPtx) {
+    return architectureOf({.target = target, .isPtx = isPtx}).has_value();
+  };
+  for (const char *target : {"sm_80", "sm_90a", "sm_100f", "sm_1200"})
+    EXPECT_TRUE(isTarget(target, false) && isTarget(target, true)) << target;
+  EXPECT_TRUE(isTarget("compute_80", true));
+  EXPECT_FALSE(isTarget("compute_80", false));
+  for (const char *target : {"", "sm_", "sm_9", "sm_a", "sm_90b", "sm_90aa",
+                             "sm_12000", "sm_ 90", "x86-64-v3", "compute_"})
+    EXPECT_FALSE(isTarget(target, true)) << target;
+  auto hopper = architectureOf({.target = "sm_90a"});
+  EXPECT_EQ(hopper->capability, 90u);
+  EXPECT_EQ(hopper->letter, 'a');
+  EXPECT_EQ(architectureOf({.target = "sm_120"})->letter, 0);
+}
+
 TEST(Bundle, GridsAreCheckedAtTheSizesOfTheirLaunch) {
   // seq is 1 to 32: the first launch is for 1 to 8, the second for 9 to 32.
   Parts parts("golden-v1-cuda.nbl");

@@ -103,6 +103,14 @@ Expected<uint64_t> maxPortBytes(const Port &port,
 Expected<uint64_t> maxStateBytes(const StateEntry &state,
                                  const std::vector<DimSymbol> &dims);
 
+/// The target of an image: "sm_90a" is 90 and 'a'. PTX may be for "compute_80".
+struct CudaArchitecture {
+  unsigned capability = 0; ///< 90 is 9.0
+  char letter = 0;         ///< 'a', 'f' or none
+};
+/// Nothing if the target has another form.
+std::optional<CudaArchitecture> architectureOf(const CudaImage &image);
+
 /// "d0", "d1", ...: what a launch calls the scalars of its kernel.
 std::string scalarName(size_t number);
 
