@@ -134,8 +134,7 @@ private:
     else if (family == PackFamily::Cuda)
       noPositions = "no kernel for tensor cores reads its positions";
     FailureOr<PackedSymbols> symbols =
-        linearSymbols(linear, layerTable->keepsPositions(linear, noPositions),
-                      input->has_value());
+        linearSymbols(linear, layerTable->keepsPositions(linear, noPositions));
     FailureOr<Value> bias = floatBias(linear);
     if (failed(symbols) || failed(bias))
       return failure();
@@ -176,6 +175,8 @@ private:
                     "computes in float32: " + why.str());
       return std::optional<QuantizedInput>();
     };
+    if (family == PackFamily::Cuda)
+      return refuse("no kernel for tensor cores multiplies its codes");
     int64_t in = codes.getShape().back(), group = dequantize.getGroup();
     QuantizedInput input = {dequantize.getCodes(), dequantize.getScales(),
                             dequantize.getZeros(),
@@ -217,9 +218,8 @@ private:
     return loadOf(builder, linear.getLoc(), *weight);
   }
 
-  FailureOr<PackedSymbols> linearSymbols(LinearOp linear, bool isSparse,
-                                         bool hasCodesOfX) {
-    bool isFragments = takesFragments(linear, hasCodesOfX);
+  FailureOr<PackedSymbols> linearSymbols(LinearOp linear, bool isSparse) {
+    bool isFragments = takesFragments(linear);
     Attribute key = constantKey(linear.getWeight());
     if (key)
       key = ArrayAttr::get(&getContext(),
@@ -238,7 +238,7 @@ private:
 
   /// Whether tensor cores multiply this weight as it is; else a remark says why
   /// they do not.
-  bool takesFragments(LinearOp linear, bool hasCodesOfX) {
+  bool takesFragments(LinearOp linear) {
     if (family != PackFamily::Cuda)
       return false;
     Value weight = linear.getWeight();
@@ -246,13 +246,11 @@ private:
         sparse && !codesOf(weight))
       weight = sparse.getValues();
     auto type = cast<RankedTensorType>(weight.getType()).getElementType();
-    if (!hasCodesOfX && (codesOf(weight) || type.getIntOrFloatBitWidth() == 16))
+    if (codesOf(weight) || type.getIntOrFloatBitWidth() == 16)
       return true;
     (void)decline(linear, "qkernel-pack",
-                  hasCodesOfX ? "runs without tensor cores: its input is in "
-                                "codes"
-                              : "runs without tensor cores: they would round "
-                                "its weight to 16 bits");
+                  "runs without tensor cores: they would round its weight to "
+                  "16 bits");
     return false;
   }
 

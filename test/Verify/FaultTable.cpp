@@ -247,8 +247,8 @@ FaultTable makeFaults() {
   });
   faults["tiles"] =
       on<qkernel::PackedLinearOp>([](qkernel::PackedLinearOp linear, Random &) {
-        int64_t tiles = linear.getLayout().getOut() / 8;
-        return tiles >= 2 && linear.getLayout().getOut() % 8 == 0 &&
+        int64_t tiles = linear.getRowLayout().getOut() / 8;
+        return tiles >= 2 && linear.getRowLayout().getOut() % 8 == 0 &&
                change(linear.getWeightMutable(), [&](Tensor &bytes) {
                  uint64_t tile = bytes.size() / tiles;
                  for (uint64_t i = 0; i < tile; ++i)

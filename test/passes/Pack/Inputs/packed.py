@@ -12,6 +12,7 @@ import numpy as np
 STAGES = {
     "before": "",
     "packed": "qkernel-pack",
+    "for tensor cores": "qkernel-pack{family=cuda}",
     "lowered": "qkernel-pack,qkernel-inline-layers,qkernel-lower",
 }
 
@@ -78,7 +79,8 @@ def check(folder, random, bits, signed, has_zeros, out, width, group, has_bias):
     scales = random.uniform(0.01, 2, (out, groups)).astype(np.float32)
     zeros = random.integers(low, high, (out, groups)) if has_zeros else None
     bias = random.standard_normal(out).astype(np.float32) if has_bias else None
-    x = random.standard_normal((3, width)).astype(np.float32)
+    # Tensor cores multiply 16 bits of it.
+    x = random.standard_normal((3, width)).astype(np.float16).astype(np.float32)
     indices = random.integers(-out, out, 3)
 
     kind = f"{'' if signed else 'u'}i{bits}"
