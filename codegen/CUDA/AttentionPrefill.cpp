@@ -13,6 +13,10 @@
 // "FlashAttention-2"). Maximum and sum of a row run along as in
 // AttentionDecode.cpp.
 //
+// Keys are exact, as the cache has them. Queries are the sum of two numbers of
+// their type: rounding a query to one would change scores by more than weights
+// may be wrong.
+//
 // Fragments (PTX ISA, mma.m16n8k16): lane 4 g + t has rows g and g + 8, and
 // columns 2 t and 2 t + 1 of each eight. Columns behind the width of a head are
 // zeros in shared memory and in queries.
@@ -127,7 +131,8 @@ private:
   std::array<Row, 2> rows;
   std::optional<AttentionKeys> keys;
   Value keyTile, valueTile; ///< [key][column]
-  Values queries;           ///< fragments of the warp's rows
+  /// Fragments of the warp's rows: rounded, and what rounding left.
+  std::vector<std::array<Value, 2>> queries;
 };
 
 PrefillBlock::PrefillBlock(GpuFunction &function, qmodel::AttentionOp op)
@@ -186,20 +191,21 @@ void PrefillBlock::loadQueries() {
   auto load = [&](Value start, Value column) {
     Value isInside =
         code.compare(Compare::lt, column, code.index(division.width));
-    Value x = kernel.loadAt(
-        op.getQ(),
-        code.add(start, code.select(isInside, column, code.index(0))));
-    return narrow(code.select(isInside, x, number(0)));
+    Value at = code.select(isInside, column, code.index(0));
+    Value x = kernel.loadAt(op.getQ(), code.add(start, at));
+    return code.select(isInside, x, number(0));
   };
   for (int64_t first = 0; first < division.columns; first += 16) {
-    Values elements;
+    Values high, low;
     for (int64_t i = 0; i < 8; ++i) {
       int64_t reg = i / 2;
       Value column = code.add(code.mul(member, code.index(2)),
                               code.index(first + 8 * (reg / 2) + i % 2));
-      elements.push_back(load(starts[reg % 2], column));
+      Value x = load(starts[reg % 2], column);
+      high.push_back(narrow(x));
+      low.push_back(narrow(code.sub(x, threads.widen(high.back()))));
     }
-    queries.push_back(fragment(element, elements));
+    queries.push_back({fragment(element, high), fragment(element, low)});
   }
 }
 
@@ -283,7 +289,8 @@ Values PrefillBlock::products() {
       Value b = matrix(keyTile, row, key, k, /*isTransposed=*/false);
       for (int64_t i = 0; i < 2; ++i) {
         Value &sum = sums[key / 8 + i];
-        sum = multiply(queries[k / 16], half(b, i), sum);
+        for (Value query : queries[k / 16])
+          sum = multiply(query, half(b, i), sum);
       }
     }
   return sums;

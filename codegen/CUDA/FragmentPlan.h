@@ -44,6 +44,9 @@ struct FragmentPlan {
   int64_t tokenTiles() const { return tokens / 8; }
   int64_t warps() const { return rowWarps * stepWarps; }
   int64_t threads() const { return warps() * warpSize; }
+  /// Blocks that an SM holds: with few tokens two, which hide each other's
+  /// waits; the sums of more tokens take the registers of one.
+  int64_t blocksPerSm() const { return tokens <= 16 ? 2 : 1; }
   int64_t rows() const {
     return rowWarps * warpBlocks * FragmentLayout::blockRows;
   }

@@ -10,6 +10,7 @@
 #include "nibble/codegen/Kernel/KernelBody.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 
 #include <set>
 
@@ -132,11 +133,22 @@ LaunchCall GpuKernel::add(llvm::StringRef suffix,
                                          builder.getFunctionType(types, {}));
   function->setAttr(gpu::GPUDialect::getKernelFuncAttrName(),
                     builder.getUnitAttr());
+  // What is appended in place has two names for one buffer.
+  auto appends = [](qmodel::AppendOp op) { return op.getInPlace(); };
+  if (llvm::none_of(block.getOps<qmodel::AppendOp>(), appends))
+    for (size_t i = 0; i < types.size(); ++i)
+      if (isa<LLVM::LLVMPointerType>(types[i]))
+        function.setArgAttr(i, LLVM::LLVMDialect::getNoAliasAttrName(),
+                            builder.getUnitAttr());
   auto threads = static_cast<int32_t>(options.threads);
   function.setKnownBlockSize(ArrayRef<int32_t>{threads, 1, 1});
   if (options.dynamicSharedBytes)
     function->setAttr("dynamic_shared_memory",
                       builder.getI64IntegerAttr(options.dynamicSharedBytes));
+  if (options.blocksPerSm)
+    function->setAttr(
+        NVVM::NVVMDialect::getMinctasmAttrName(),
+        builder.getI32IntegerAttr(static_cast<int32_t>(options.blocksPerSm)));
   builder.setInsertionPointToStart(&function.getBody().front());
 
   GpuFunction made(function, bind(function, builder),

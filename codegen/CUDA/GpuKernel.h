@@ -46,6 +46,9 @@ struct GpuFunctionOptions {
   int64_t threads = 256; ///< of a block
   bool hasWorkspace = false;
   int64_t dynamicSharedBytes = 0; ///< for gpu.dynamic_shared_memory
+  /// Blocks that must fit into an SM at a time: what registers a thread gets.
+  /// 0 leaves it to ptxas, which rather spills a little than holds few.
+  int64_t blocksPerSm = 0;
 };
 
 /// A gpu.func whose body is being written.

@@ -60,11 +60,13 @@ Launch FragmentLaunches::launchOf(const FragmentPlan &plan,
                                   const llvm::Twine &suffix) {
   bool isSplit = plan.splits > 1;
   Launch launch;
-  LaunchCall call = gpu.add(
-      suffix.str(), {.threads = plan.threads(), .hasWorkspace = isSplit},
-      [&](GpuFunction &function) {
-        FragmentLinear(function, op, layout, plan).emit();
-      });
+  LaunchCall call = gpu.add(suffix.str(),
+                            {.threads = plan.threads(),
+                             .hasWorkspace = isSplit,
+                             .blocksPerSm = plan.blocksPerSm()},
+                            [&](GpuFunction &function) {
+                              FragmentLinear(function, op, layout, plan).emit();
+                            });
   call.grid.x = (layout.out + plan.rows() - 1) / plan.rows();
   call.grid.y = plan.splits;
   call.grid.z =

@@ -31,6 +31,8 @@
 #include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Dominance.h"
+#include "mlir/Transforms/CSE.h"
 
 namespace nibble {
 #define GEN_PASS_DEF_LOWERTOGPU
@@ -131,6 +133,10 @@ LogicalResult nibble::lowerToGpu(ModuleOp module) {
   bool ok = true;
   for (auto kernel : module.getOps<qkernel::KernelOp>())
     ok &= succeeded(lowerKernel(kernel, kernels));
+  // Lowerings repeat constants and indices.
+  IRRewriter rewriter(module.getContext());
+  DominanceInfo dominance;
+  eliminateCommonSubExpressions(rewriter, dominance, kernels);
   return success(ok);
 }
 

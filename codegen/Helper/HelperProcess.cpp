@@ -8,6 +8,7 @@
 #include "nibble/codegen/Helper/HelperProcess.h"
 
 #include "mlir/IR/Diagnostics.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Bitcode/BitcodeWriter.h"
 #include "llvm/IR/Module.h"
 #include "llvm/Support/FileSystem.h"
@@ -81,12 +82,17 @@ Status HelperProcess::wait() {
                    .ReturnCode;
   if (status == 0)
     return Status::success();
+  // On a crash LLVM prints its stack behind the reason, if it knows one.
   std::string text = said();
-  if (text.empty())
-    text = error.empty() ? "exit status " + std::to_string(status) : error;
-  llvm::StringRef message = llvm::StringRef(text).trim();
-  message.consume_front("error: ");
-  return Status::error(message.str());
+  llvm::StringRef reason = llvm::StringRef(text)
+                               .split("PLEASE submit")
+                               .first.split("Stack dump:")
+                               .first.trim();
+  reason.consume_front("error: ");
+  if (!reason.empty())
+    return Status::error(llvm::join(llvm::split(reason, '\n'), "; "));
+  return Status::error(error.empty() ? "exit status " + std::to_string(status)
+                                     : error);
 }
 
 LogicalResult BackEndRun::fail(const llvm::Twine &what) {

@@ -5,17 +5,13 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "nibble/codegen/Kernel/Kernel.h"
+#include "nibble/codegen/Kernel/Caches.h"
 
-#include "nibble/dialects/QModel/QModel.h"
 
 using namespace mlir;
 
 namespace nibble::codegen {
 
-namespace {
-
-/// Tokens that a sequence has before the new ones of `append`.
 Value firstNewToken(Kernel &kernel, qmodel::AppendOp append, Value batch) {
   Code &code = kernel.code;
   Value length = code.resizeInteger(
@@ -23,6 +19,8 @@ Value firstNewToken(Kernel &kernel, qmodel::AppendOp append, Value batch) {
   return code.maximum(code.sub(length, kernel.size(append.getNewTokens(), 2)),
                       code.index(0));
 }
+
+namespace {
 
 /// Tokens of the past, then the new ones, then zeros. Branches, not selects: a
 /// token of the one operand may lie outside of the other.

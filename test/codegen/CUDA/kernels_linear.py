@@ -6,7 +6,7 @@
 # ===--------------------------------------------------------------------=== #
 """packed_linear with weights in fragments, in the emulator, against float64.
 
-    kernels_linear.py codes4|codes8|floats|splits
+    kernels_linear.py codes4|codes8|floats|splits|rows
 
 Weights are packed here from the fragments of mma.m16n8k16 and mma.m16n8k32 as the
 PTX ISA has them, a lane and a register at a time. x is rounded as the kernels do;
@@ -248,6 +248,29 @@ def floats():
     return suite
 
 
+def rows():
+    """Weights of 32 bits, in the layout of CPU kernels: no tensor cores."""
+    suite = Suite(1)
+    suite.bounds = {}
+    for out, inputs, tokens in ((8, 4, 1), (20, 33, 3), (70, 130, 17)):
+        x, bias = suite.normal(tokens, inputs), suite.normal(out)
+        weight = suite.normal(out, inputs)
+        padded = np.zeros((up(out, 8) * 8, inputs), np.float32)
+        padded[:out] = weight
+        packed = padded.reshape(-1, 8, inputs).transpose(0, 2, 1).reshape(-1)
+        product = x.astype(np.float64) @ weight.T.astype(np.float64) + bias
+        size = np.abs(x) @ np.abs(weight).T + np.abs(bias)
+        name = suite.add(
+            "linear", [x, packed.view(np.uint8), bias],
+            "%r0 = qkernel.packed_linear %a, %b bias %c layout <element = f32, "
+            f"out = {out}, in = {inputs}, group = {inputs}> : ({{0}}, {{1}}, {{2}}) "
+            "-> {r0}", product.astype(np.float32),
+            dims={0: ["m", str(inputs)], "r0": ["m", str(out)]},
+            scalars={"m": tokens}, elements={1: "ui8"})
+        suite.bounds[name] = (product, UNIT["f32"] * inputs * size)
+    return suite
+
+
 def splits():
     """Few outputs and many inputs: blocks share these."""
     suite = Suite(32)
@@ -277,7 +300,7 @@ def emulate(suite):
 
 def main():
     suite = {"codes4": codes4, "codes8": codes8, "floats": floats,
-             "splits": splits}[sys.argv[1]]()
+             "splits": splits, "rows": rows}[sys.argv[1]]()
     outputs = emulate(suite)
     failures = 0
     for name, expected, _ in suite.expected:

@@ -44,8 +44,8 @@ qkernel.kernel @table scalars [] args [["4"]] {
 
 // CHECK: gpu.module @kernels
 // CHECK: llvm.mlir.global internal constant @table_constant0
-// CHECK: gpu.func @add(%{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr, %{{.*}}: i64) kernel attributes {known_block_size = array<i32: 256, 1, 1>}
-// CHECK: gpu.func @split(%{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr) kernel
+// CHECK: gpu.func @add(%{{[^,]*}}: !llvm.ptr {llvm.noalias}, %{{[^,]*}}: !llvm.ptr {llvm.noalias}, %{{[^,]*}}: !llvm.ptr {llvm.noalias}, %{{[^,]*}}: i64) kernel attributes {known_block_size = array<i32: 256, 1, 1>}
+// CHECK: gpu.func @split(
 // CHECK: gpu.func @split_2(
 // CHECK: gpu.func @topk(
 // CHECK: gpu.func @table(
