@@ -64,6 +64,13 @@ def measured(command, **options):
     return output, seconds, usage.ru_maxrss * 1024
 
 
+def warm(path):
+    """Brings a file into the page cache: loading is measured with a warm one."""
+    with open(path, "rb", buffering=0) as file:
+        while file.read(1 << 24):
+            pass
+
+
 def lines_of_json(text):
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
@@ -135,6 +142,7 @@ class Comparison:
     def ours(self, pair, threads, prompt, decode, sequences=1, **options):
         command = [self.given.bench, self.bundle(pair), "--threads", threads]
         command += ["--prompt", prompt, "--decode", decode, "--sequences", sequences]
+        warm(self.bundle(pair))
         output, _, peak = measured(command, **options)
         return json.loads(output) | {"peak_bytes": peak}
 

@@ -92,10 +92,11 @@ Values IntegerTile::initialSums(Index blocks, Value piece, Value slot) {
 }
 
 /// Whether a vector of codes is two chunks, one behind the other in memory.
+/// Codes of 8 bits need so few instructions that nothing is gained.
 bool IntegerTile::takesChunkPairs() const {
   int64_t pair = 2 * pieces.chunkInputs;
   return rows == 1 && code.cpu->vectorBytes >= 64 && !pieces.isWide &&
-         layout.chunkWords() == 1 && pieces.isAligned &&
+         layout.element.bits == 4 && pieces.isAligned &&
          pieces.inputs % pair == 0 && pieces.lastInputs % pair == 0;
 }
 
@@ -179,7 +180,7 @@ Values IntegerTile::dot(llvm::ArrayRef<Value> chunks,
   int64_t bytes = count * layout.chunkBytes();
   for (Value ofBlock : chunks)
     for (int64_t line = 0; line < bytes; line += cacheLine)
-      code.prefetch(ofBlock, chunksPerVector * prefetchBytes + line);
+      code.prefetch(ofBlock, prefetchBytes + line);
   // One row alone leaves registers, and nothing else to do in the meantime.
   DotSums growing(dotProduct, sums, pieces.isWide ? 0 : pieces.largestCode,
                   rows == 1 ? 2 : 1);

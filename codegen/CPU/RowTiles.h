@@ -53,8 +53,8 @@ private:
   int64_t tileRows;
 };
 
-/// How far ahead weights are asked for, at least. Processors do it themselves,
-/// but stop at each page.
+/// How far ahead weights are asked for. Processors do it themselves, but stop
+/// at each page.
 inline constexpr int64_t prefetchBytes = 2048;
 inline constexpr int64_t cacheLine = 64;
 

@@ -126,6 +126,29 @@ TEST_F(Files, AppearsOnCommit) {
   EXPECT_FALSE(out->commit().isOk());
 }
 
+/// Sizes and places around those of the pieces that are written at a time.
+TEST_F(Files, WritesInPieces) {
+  constexpr size_t piece = 2 << 20;
+  auto out = OutputFile::create(path("x"));
+  ASSERT_TRUE(out);
+  std::string expected;
+  for (size_t size : {size_t{3}, piece - 3, piece, 2 * piece + 1, piece - 2,
+                      size_t{0}, piece, size_t{7}}) {
+    std::string part(size, static_cast<char>('a' + expected.size() % 26));
+    ASSERT_TRUE(out->write(part).isOk());
+    expected += part;
+    EXPECT_EQ(out->position(), expected.size());
+  }
+  // Where bytes are written and where they wait.
+  for (size_t at : {size_t{0}, 3 * piece - 1, expected.size() - 2}) {
+    ASSERT_TRUE(out->overwrite(at, bytesOf("ZZ")).isOk());
+    expected.replace(at, 2, "ZZ");
+  }
+  ASSERT_TRUE(out->write("end").isOk());
+  ASSERT_TRUE(out->commit().isOk());
+  EXPECT_TRUE(contents("x") == expected + "end");
+}
+
 TEST_F(Files, LeavesNothingWithoutCommit) {
   std::ofstream(path("x")) << "old";
   {
@@ -204,6 +227,8 @@ TEST_F(Files, ReportsAFailedWriteAndCleansUp) {
     ASSERT_TRUE(out);
     ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
     Status status = out->write(std::string(10000, 'x'));
+    EXPECT_TRUE(status.isOk()); // in memory so far
+    status = out->commit();
     ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
     EXPECT_EQ(status.message(),
               "cannot write '" + path("x") +

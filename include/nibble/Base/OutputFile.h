@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace nibble {
 
@@ -33,6 +34,7 @@ public:
   OutputFile &operator=(OutputFile &&other) noexcept;
   ~OutputFile(); // removes the temporary file unless committed
 
+  /// Failures of the system may show only in a later call, `commit` at last.
   Status write(std::span<const std::byte> bytes);
   Status write(const std::string &text);
   /// Writes zeros until the position is a multiple of `alignment`.
@@ -44,9 +46,12 @@ public:
 
 private:
   OutputFile() = default;
+  Status flush();
   int descriptor = -1;
   std::string finalPath, temporaryPath;
   uint64_t offset = 0;
+  std::vector<std::byte>
+      pending;   ///< the bytes before `offset`, not yet written
   int slot = -1; // where the signal handler finds temporaryPath
 };
 
