@@ -18,10 +18,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "CudaModel.h"
-#include "SessionState.h"
-
-#include "nibble/Runtime/Variant.h"
+#include "CudaDevice.h"
 
 #include <algorithm>
 #include <cstring>
@@ -30,38 +27,6 @@ using namespace nibble;
 using namespace nibble::session;
 
 namespace {
-
-struct CudaStates : StateMemory {
-  std::vector<cuda::DeviceMemory> memory;
-};
-
-struct CudaDevice : Device {
-  explicit CudaDevice(std::shared_ptr<const cuda::Model> loaded,
-                      std::shared_ptr<const Bundle> bundle)
-      : Device(std::move(bundle)), model(std::move(loaded)),
-        context(model->context()), driver(context->driver()) {
-    name = context->info().name;
-    target = model->image().target;
-  }
-  Status reserve();
-
-  const Program &program(size_t entry) const override {
-    return bundle->index().cuda->programs[entry];
-  }
-  Expected<std::shared_ptr<const StateMemory>> makeStates() const override;
-  std::unique_ptr<State> makeState(std::shared_ptr<Device> self,
-                                   std::shared_ptr<const StateMemory> states,
-                                   size_t entry) const override;
-  const std::byte *weight(uint32_t number) const override {
-    return model->weight(number);
-  }
-
-  std::shared_ptr<const cuda::Model> model;
-  std::shared_ptr<cuda::Context> context;
-  const cuda::Driver &driver;
-  cuda::Stream stream;
-  cuda::DeviceMemory arenaMemory, emptyMemory, workspace;
-};
 
 struct PreparedCall {
   cuda::FunctionHandle function = nullptr;
@@ -142,102 +107,6 @@ struct CudaState : State {
 };
 
 } // namespace
-
-//===----------------------------------------------------------------------===//
-// Once per bundle
-//===----------------------------------------------------------------------===//
-
-Status CudaDevice::reserve() {
-  const BundleIndex &index = bundle->index();
-  uint64_t arenaBytes = 0;
-  for (const Program &program : index.cuda->programs)
-    arenaBytes = std::max(arenaBytes, program.arenaBytes);
-  Expected<uint64_t> workspaceBytes =
-      bundle::maxWorkspaceBytes(*index.cuda, index.dims, target);
-  if (!workspaceBytes)
-    return workspaceBytes.status();
-  cuda::Context::Current current(*context);
-  if (!current.status.isOk())
-    return current.status;
-  struct Part {
-    cuda::DeviceMemory &memory;
-    uint64_t bytes;
-    const char *what;
-  };
-  for (const Part &part :
-       {Part{arenaMemory, arenaBytes, "scratch memory"},
-        Part{workspace, *workspaceBytes, "the kernels' workspace"},
-        Part{emptyMemory, bufferAlignment, "empty tensors"}}) {
-    auto allocated =
-        cuda::DeviceMemory::allocate(context, part.bytes, part.what);
-    if (!allocated)
-      return allocated.status();
-    part.memory = allocated.take();
-  }
-  arena = arenaMemory.data();
-  empty = emptyMemory.data();
-  Expected<cuda::Stream> made = cuda::makeStream(context);
-  if (!made)
-    return made.status();
-  stream = made.take();
-  return Status::success();
-}
-
-Expected<std::shared_ptr<const StateMemory>> CudaDevice::makeStates() const {
-  auto states = std::make_shared<CudaStates>();
-  cuda::Context::Current current(*context);
-  if (!current.status.isOk())
-    return current.status;
-  for (const StateEntry &state : bundle->index().states) {
-    Expected<uint64_t> bytes =
-        bundle::maxStateBytes(state, bundle->index().dims);
-    if (!bytes)
-      return bytes.status();
-    auto memory = cuda::DeviceMemory::allocate(context, *bytes,
-                                               "state " + quoted(state.name));
-    if (!memory)
-      return memory.status();
-    states->memory.push_back(memory.take());
-    states->pointers.push_back(states->memory.back().data());
-    states->bytes.push_back(*bytes);
-    if (*bytes == 0)
-      continue;
-    if (Status status = driver.memsetD8(cuda::address(states->pointers.back()),
-                                        0, *bytes, stream.get());
-        !status.isOk())
-      return status;
-  }
-  if (Status status = driver.streamSynchronize(stream.get()); !status.isOk())
-    return status;
-  return std::shared_ptr<const StateMemory>(std::move(states));
-}
-
-std::unique_ptr<State>
-CudaDevice::makeState(std::shared_ptr<Device> self,
-                      std::shared_ptr<const StateMemory> states,
-                      size_t entry) const {
-  return std::make_unique<CudaState>(std::move(self), std::move(states), entry);
-}
-
-Expected<std::shared_ptr<Device>>
-session::makeCudaDevice(std::shared_ptr<const Bundle> bundle, uint32_t number) {
-  SessionOptions options;
-  options.device = "cuda:" + std::to_string(number);
-  if (Status status = checkDevice(*bundle, options); !status.isOk())
-    return status;
-  Expected<std::shared_ptr<cuda::Context>> context =
-      cuda::Context::open(number);
-  if (!context)
-    return context.status();
-  Expected<std::shared_ptr<const cuda::Model>> model =
-      cuda::Model::open(bundle, *context);
-  if (!model)
-    return model.status();
-  auto device = std::make_shared<CudaDevice>(model.take(), std::move(bundle));
-  if (Status status = device->reserve(); !status.isOk())
-    return status;
-  return std::shared_ptr<Device>(std::move(device));
-}
 
 //===----------------------------------------------------------------------===//
 // Once per session
@@ -362,7 +231,8 @@ Status CudaState::checkCalls(uint32_t step,
   for (const PreparedCall &call : launch.calls)
     for (size_t i = 0; i < 3; ++i)
       if (int64_t size = values[call.grid[i]];
-          size < 0 || size > bundle::maxGrid[i])
+          size < 0 || size > bundle::maxGrid[i] ||
+          (size == 0 && steps[step].stage != 0)) // defines dimensions
         return error("a grid", size);
   if (launch.workspace)
     if (int64_t bytes = values[*launch.workspace];
@@ -520,4 +390,11 @@ Status CudaState::runSteps() {
   lastPorts.clear();
   graph = {};
   return status.withContext(gpu.context->info().name);
+}
+
+std::unique_ptr<State>
+CudaDevice::makeState(std::shared_ptr<Device> self,
+                      std::shared_ptr<const StateMemory> states,
+                      size_t entry) const {
+  return std::make_unique<CudaState>(std::move(self), std::move(states), entry);
 }

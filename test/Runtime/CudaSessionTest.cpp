@@ -173,6 +173,12 @@ TEST_F(CudaSession, StepsDefineDimensions) {
   int64_t shape[] = {2};
   ASSERT_TRUE(session->setInput(0, ids.data(), shape).isOk());
   EXPECT_ERROR(session->run(), "dimension 'total' 50001");
+  // A step that defines one must run.
+  BundleContents contents = withCuda(upToContents());
+  contents.index.cuda->kernels[4].launches[0].calls[0].grid[0] = 0;
+  session = make(openTemporary(contents), "up to");
+  ASSERT_TRUE(session->setInput(0, ids.data(), shape).isOk());
+  EXPECT_ERROR(session->run(), "step 0 has a grid of 0");
 }
 
 TEST_F(CudaSession, RepeatedRunsAreOneGraph) {

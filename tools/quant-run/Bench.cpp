@@ -206,6 +206,7 @@ Status tool::bench(Session &session, const RunOptions &options) {
         {"decode_entry", model->stepSession().entry().name},
         {"peak_resident_bytes", peakResidentBytes()},
         {"threads", session.threads()},
+        {"device", session.device()},
         {"variant", session.target()}};
     return print(json.dump(2) + "\n");
   }
@@ -213,17 +214,17 @@ Status tool::bench(Session &session, const RunOptions &options) {
     return static_cast<unsigned long long>(value);
   };
   char text[512];
-  std::snprintf(text, sizeof(text),
-                "prompt: %.1f tok/s (%llu tokens in %s)\n"
-                "decode: %.1f tok/s (%llu tokens in %s)\n"
-                "read per step: %llu bytes of weights, %llu of cache; "
-                "%.2f GB/s\n"
-                "sequences: %llu, threads: %u, code: %s\n",
-                prompt, number(result->promptTokens),
-                model->promptSession().entry().name.c_str(), decode,
-                number(result->decodeTokens),
-                model->stepSession().entry().name.c_str(), number(weights),
-                number(cache), bandwidth, number(model->sequences()),
-                session.threads(), session.target().c_str());
+  std::snprintf(
+      text, sizeof(text),
+      "prompt: %.1f tok/s (%llu tokens in %s)\n"
+      "decode: %.1f tok/s (%llu tokens in %s)\n"
+      "read per step: %llu bytes of weights, %llu of cache; "
+      "%.2f GB/s\n"
+      "sequences: %llu, threads: %u, code: %s on %s\n",
+      prompt, number(result->promptTokens),
+      model->promptSession().entry().name.c_str(), decode,
+      number(result->decodeTokens), model->stepSession().entry().name.c_str(),
+      number(weights), number(cache), bandwidth, number(model->sequences()),
+      session.threads(), session.target().c_str(), session.device().c_str());
   return print(text);
 }

@@ -6,8 +6,7 @@
 //===----------------------------------------------------------------------===//
 //
 // `--inspect` collects one JSON value; the text for people is a rendering of
-// it, so that both say the same. `--explain` tells about code variants and the
-// images for GPUs.
+// it, so that both say the same.
 //
 //===----------------------------------------------------------------------===//
 
@@ -45,9 +44,11 @@ Json describePort(const Port &port, const BundleIndex &index) {
           {"max", most}};
 }
 
-/// Arena, outputs and inputs of one run at the bounds.
-uint64_t runBytes(const EntryPoint &entry, const BundleIndex &index) {
-  uint64_t sum = entry.arenaBytes;
+/// Arena, outputs and inputs of one run at the bounds; `program` is one of the
+/// entry point's.
+uint64_t runBytes(const EntryPoint &entry, const Program &program,
+                  const BundleIndex &index) {
+  uint64_t sum = program.arenaBytes;
   for (const std::vector<Port> *ports : {&entry.inputs, &entry.outputs})
     for (const Port &port : *ports)
       if (Expected<uint64_t> bytes = bundle::maxPortBytes(port, index.dims))
@@ -67,7 +68,7 @@ Json describeEntry(const EntryPoint &entry, const BundleIndex &index) {
           {"outputs", outputs},
           {"steps", entry.steps.size()},
           {"arena_bytes", entry.arenaBytes},
-          {"run_bytes", runBytes(entry, index)}};
+          {"run_bytes", runBytes(entry, entry, index)}};
 }
 
 /// The caches of all sequences at their full length.
@@ -101,17 +102,20 @@ Json describeDecoder(const Bundle &bundle) {
 }
 
 /// Scratch memory and ports of the largest run: with a decoder, of its two
-/// entry points, which share the scratch memory.
-uint64_t largestRun(const BundleIndex &index) {
+/// entry points, which share the scratch memory. `programs`: of the entry
+/// points on one device.
+uint64_t largestRun(const BundleIndex &index,
+                    const std::vector<const Program *> &programs) {
   uint64_t arena = 0, ports = 0, largest = 0;
-  for (const EntryPoint &entry : index.entries) {
-    uint64_t run = runBytes(entry, index);
+  for (size_t i = 0; i < programs.size(); ++i) {
+    const EntryPoint &entry = index.entries[i];
+    uint64_t run = runBytes(entry, *programs[i], index);
     if (!index.decoder) {
       largest = std::max(largest, run);
     } else if (entry.name == index.decoder->prefill ||
                entry.name == index.decoder->decode) {
-      arena = std::max(arena, entry.arenaBytes);
-      if (__builtin_add_overflow(ports, run - entry.arenaBytes, &ports))
+      arena = std::max(arena, programs[i]->arenaBytes);
+      if (__builtin_add_overflow(ports, run - programs[i]->arenaBytes, &ports))
         return UINT64_MAX;
     }
   }
@@ -121,14 +125,36 @@ uint64_t largestRun(const BundleIndex &index) {
   return std::max(largest, sum);
 }
 
-/// Numbers of the dimensions that steps define.
-std::set<uint32_t> definedDims(const BundleIndex &index) {
+std::vector<const Program *> cpuPrograms(const BundleIndex &index) {
   std::vector<const Program *> programs;
   for (const EntryPoint &entry : index.entries)
     programs.push_back(&entry);
+  return programs;
+}
+
+/// Of an index with a CUDA section.
+std::vector<const Program *> cudaPrograms(const BundleIndex &index) {
+  std::vector<const Program *> programs;
+  for (const Program &program : index.cuda->programs)
+    programs.push_back(&program);
+  return programs;
+}
+
+/// What is needed at once; UINT64_MAX if that is more than can be.
+uint64_t sumOf(std::initializer_list<uint64_t> parts) {
+  uint64_t sum = 0;
+  for (uint64_t part : parts)
+    if (__builtin_add_overflow(sum, part, &sum))
+      return UINT64_MAX;
+  return sum;
+}
+
+/// Numbers of the dimensions that steps define.
+std::set<uint32_t> definedDims(const BundleIndex &index) {
+  std::vector<const Program *> programs = cpuPrograms(index);
   if (index.cuda)
-    for (const Program &program : index.cuda->programs)
-      programs.push_back(&program);
+    for (const Program *program : cudaPrograms(index))
+      programs.push_back(program);
   std::set<uint32_t> numbers;
   for (const Program *program : programs)
     for (const Step &step : program->steps)
@@ -141,9 +167,12 @@ Json describeCuda(const BundleIndex &index) {
   if (!index.cuda)
     return nullptr;
   Json images = Json::array(), programs = Json::array();
+  uint64_t largestWorkspace = 0;
   for (const CudaImage &image : index.cuda->images) {
     Expected<uint64_t> workspace =
         bundle::maxWorkspaceBytes(*index.cuda, index.dims, image.target);
+    if (workspace)
+      largestWorkspace = std::max(largestWorkspace, *workspace);
     images.push_back({{"target", image.target},
                       {"kind", image.isPtx ? "ptx" : "cubin"},
                       {"bytes", image.bytes},
@@ -166,7 +195,10 @@ Json describeCuda(const BundleIndex &index) {
   return {{"images", images},
           {"programs", programs},
           {"kernels", index.cuda->kernels.size()},
-          {"weight_bytes", weightBytes}};
+          {"weight_bytes", weightBytes},
+          {"planned_bytes",
+           sumOf({weightBytes, largestWorkspace,
+                  largestRun(index, cudaPrograms(index)), stateBytes(index)})}};
 }
 
 Json describeGeneration(const BundleIndex &index) {
@@ -218,11 +250,9 @@ Json describeBundle(const Bundle &bundle) {
                       {"weights", index.weightBytes},
                       {"tokenizer", index.tokenizer.size()},
                       {"total", bundle.fileBytes()}};
-  uint64_t peak = index.weightBytes + largestCode;
-  for (uint64_t part : {largestRun(index), stateBytes(index)})
-    if (__builtin_add_overflow(peak, part, &peak))
-      peak = UINT64_MAX;
-  json["planned_peak_bytes"] = peak;
+  json["planned_peak_bytes"] =
+      sumOf({index.weightBytes, largestCode,
+             largestRun(index, cpuPrograms(index)), stateBytes(index)});
 
   double bits = 0;
   uint64_t parameters = 0;
@@ -273,7 +303,8 @@ void renderCuda(std::ostream &out, const Json &cuda) {
     out << (image["kind"] == "ptx" ? "  PTX for " : "  ")
         << image["target"].get<std::string>() << ": "
         << bytesText(image["bytes"]) << "\n";
-  out << "\non a GPU (" << bytesText(cuda["weight_bytes"]) << " weights)\n";
+  out << "\non a GPU (" << bytesText(cuda["weight_bytes"]) << " weights, "
+      << bytesText(cuda["planned_bytes"]) << " in all)\n";
   for (const Json &program : cuda["programs"])
     out << "  " << program["entry_point"].get<std::string>() << ": "
         << program["steps"] << " steps, " << bytesText(program["arena_bytes"])
@@ -337,61 +368,4 @@ Status tool::inspect(const Bundle &bundle, const RunOptions &options) {
     return print(render(json));
   // Names come from models and need not be UTF-8.
   return print(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
-}
-
-namespace {
-
-std::string explainCpu(const Bundle &bundle, const RunOptions &options) {
-  std::string text;
-  for (const CodeVariant &variant : bundle.index().variants) {
-    VariantScore score = scoreVariant(variant.target);
-    text += variant.target + ": " +
-            (score.score > 0
-                 ? "score " + std::to_string(score.score) + ", this processor "
-                 : "not usable, this processor ") +
-            score.reason + "\n";
-  }
-  Expected<uint32_t> chosen = selectVariant(bundle, options.session.variant);
-  if (!chosen)
-    return text + "used: none; " + chosen.status().message() + "\n";
-  return text + "used: " + bundle.index().variants[*chosen].target +
-         (options.session.variant.empty() ? ", the highest score\n"
-                                          : ", as --cpu says\n");
-}
-
-std::string explainGpu(const Bundle &bundle, const RunOptions &options,
-                       uint32_t gpu) {
-  std::string text;
-  VariantScore best;
-  if (auto scores = scoreImages(bundle, gpu))
-    for (const VariantScore &score : *scores) {
-      text += score.target + ": " +
-              (score.score > 0 ? "score " + std::to_string(score.score)
-                               : std::string("not usable")) +
-              ", " + score.reason + "\n";
-      if (score.score > best.score)
-        best = score;
-    }
-  if (Status status = checkDevice(bundle, options.session); !status.isOk())
-    return text + "used: none; " + status.message() + "\n";
-  return text + "used: " + best.target + ", the highest score\n";
-}
-
-} // namespace
-
-std::string tool::explain(const Bundle &bundle, const RunOptions &options) {
-  Expected<std::optional<uint32_t>> gpu =
-      findGpu(bundle, options.session.device);
-  if (!gpu)
-    return "used: none; " + gpu.status().message() + "\n";
-  std::string text =
-      *gpu ? explainGpu(bundle, options, **gpu) : explainCpu(bundle, options);
-  // Where there is a choice, who has made it.
-  if (!bundle.index().cuda)
-    return text;
-  return text + "device: " +
-         (options.session.device.empty()
-              ? defaultDevice(bundle) + ", the default"
-              : options.session.device + ", as --device says") +
-         (*gpu ? "\n" : "; the bundle has code for GPUs (--device=cuda:0)\n");
 }

@@ -10,126 +10,18 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "FakeCuda.h"
+#include "FakeState.h"
 
-#include "Kernels.h"
-
-#include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <functional>
-#include <map>
-#include <memory>
-#include <set>
 
 using namespace nibble::test;
 
-namespace {
-
-using Result = int;
-constexpr Result success = 0, invalidValue = 1, outOfMemory = 2,
-                 notInitialized = 3, invalidDevice = 101, invalidImage = 200,
-                 invalidContext = 201, invalidPtx = 218, invalidHandle = 400,
-                 notFound = 500, captureInvalid = 901;
-
-/// Set in addresses of the device: no address of the host has it.
-constexpr uintptr_t deviceBit = uintptr_t{1} << 62;
-constexpr size_t alignment = 256;
-
-struct Free {
-  void operator()(std::byte *pointer) const { std::free(pointer); }
-};
-struct Block {
-  std::unique_ptr<std::byte, Free> bytes;
-  size_t size = 0;
-};
-
-using Work = std::function<void()>;
-struct Stream {
-  std::vector<Work> queue;
-  bool isCapturing = false;
-};
-struct Event {
-  uintptr_t stream = 0;
-  size_t position = 0; ///< work of the stream in front of it
-};
-struct Module {
-  std::map<std::string, uintptr_t> functions;
-};
-struct Function {
-  const FakeKernel *kernel = nullptr;
-  int dynamicBytes = 48 * 1024;
-};
-using Graph = std::vector<Work>;
-
-struct Everything {
-  FakeCuda control;
-  bool isInitialized = false, isLost = false;
-  bool hasNoContext = false; ///< the last cuCtxPushCurrent was made to fail
-  int contexts = 0;          ///< references to the primary context
-  std::vector<uintptr_t> current;
-  std::map<uintptr_t, Block> device, host; ///< by address
-  uintptr_t lastHandle = 0x1000;
-  std::map<uintptr_t, Stream> streams;
-  std::map<uintptr_t, Event> events;
-  std::map<uintptr_t, Module> modules;
-  std::map<uintptr_t, Function> functions;
-  std::map<uintptr_t, Graph> graphs, execs;
-};
-
-Everything &all() {
+Everything &nibble::test::all() {
   static Everything everything;
   return everything;
 }
 
-constexpr uintptr_t contextHandle = 0xc0;
-
-void complain(const std::string &text) { all().control.misuse.push_back(text); }
-
-Result bad(const char *function, const std::string &what,
-           Result result = invalidHandle) {
-  complain(std::string(function) + ": " + what);
-  return result;
-}
-
-/// Counts a call; what it gives unless it is `success`. Calls that give
-/// something back do so all the same.
-Result enter(const char *function) {
-  FakeCuda &control = all().control;
-  control.calls.push_back(function);
-  bool fails = ++control.callCount == control.failCall;
-  all().isLost |= fails && control.staysLost;
-  return fails ? control.failResult : success;
-}
-
-Result needContext(const char *function) {
-  Result result = enter(function);
-  if (!all().isInitialized)
-    return bad(function, "before cuInit", notInitialized);
-  if (all().current.empty())
-    return bad(function, "without a current context", invalidContext);
-  return all().isLost ? all().control.failResult : result;
-}
-
-template <typename Map>
-uintptr_t addHandle(Map &map, typename Map::mapped_type value) {
-  uintptr_t handle = all().lastHandle += 16;
-  map.emplace(handle, std::move(value));
-  return handle;
-}
-
-/// The block that holds [address, address + size), or null.
-std::byte *find(std::map<uintptr_t, Block> &blocks, uintptr_t address,
-                size_t size) {
-  auto next = blocks.upper_bound(address);
-  if (next == blocks.begin())
-    return nullptr;
-  auto &[begin, block] = *std::prev(next);
-  size_t offset = address - begin;
-  return offset <= block.size && size <= block.size - offset
-             ? block.bytes.get() + offset
-             : nullptr;
-}
+namespace {
 
 Result allocate(std::map<uintptr_t, Block> &blocks, uintptr_t bit, size_t size,
                 uintptr_t *address) {
@@ -139,21 +31,6 @@ Result allocate(std::map<uintptr_t, Block> &blocks, uintptr_t bit, size_t size,
   *address = reinterpret_cast<uintptr_t>(memory) | bit;
   blocks[*address] = {
       std::unique_ptr<std::byte, Free>(static_cast<std::byte *>(memory)), size};
-  return success;
-}
-
-void drain(Stream &stream) {
-  std::vector<Work> queue = std::move(stream.queue);
-  stream.queue.clear();
-  for (const Work &work : queue)
-    work();
-}
-
-Result add(const char *function, uintptr_t handle, Work work) {
-  auto stream = all().streams.find(handle);
-  if (stream == all().streams.end())
-    return bad(function, "no such stream");
-  stream->second.queue.push_back(std::move(work));
   return success;
 }
 
@@ -174,35 +51,6 @@ std::string leaksOf() {
   note(a.graphs.size(), "graphs");
   note(a.execs.size(), "executable graphs");
   return text;
-}
-
-/// Removes a handle.
-template <typename Map>
-Result release(const char *function, Map &map, uintptr_t handle) {
-  Result result = all().hasNoContext ? enter(function) : needContext(function);
-  if (map.erase(handle) == 0)
-    return bad(function, "no such handle");
-  return result;
-}
-
-void launch(const Function &function, std::vector<int64_t> values,
-            int64_t blocks) {
-  const FakeKernel &kernel = *function.kernel;
-  std::vector<void *> buffers;
-  auto addBuffer = [&](int64_t value) {
-    auto address = static_cast<uintptr_t>(value);
-    std::byte *memory = find(all().device, address, 0);
-    if (!memory || address % alignment != 0)
-      complain(std::string(kernel.name) + ": no memory of the device, or not "
-                                          "on a multiple of 256");
-    buffers.push_back(memory);
-  };
-  for (uint32_t i = 0; i < kernel.buffers; ++i)
-    addBuffer(values[i]);
-  if (kernel.hasWorkspace)
-    addBuffer(values[kernel.buffers + kernel.scalars]);
-  if (std::ranges::count(buffers, nullptr) == 0)
-    kernel.run(buffers.data(), values.data() + kernel.buffers, 0, blocks);
 }
 
 } // namespace
@@ -237,7 +85,7 @@ Result cuGetErrorName(Result result, const char **text) {
       {invalidPtx, "CUDA_ERROR_INVALID_PTX"},
       {notFound, "CUDA_ERROR_NOT_FOUND"},
       {700, "CUDA_ERROR_ILLEGAL_ADDRESS"},
-      {captureInvalid, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"},
+      {901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"},
       {999, "CUDA_ERROR_UNKNOWN"}};
   auto found = names.find(result);
   *text = found == names.end() ? nullptr : found->second;
@@ -454,156 +302,6 @@ Result cuFuncSetAttribute(uintptr_t handle, int attribute, int value) {
     return bad("cuFuncSetAttribute", "no such function or attribute");
   function->second.dynamicBytes = value;
   return success;
-}
-
-Result cuStreamCreate(uintptr_t *stream, unsigned) {
-  if (Result result = needContext("cuStreamCreate"))
-    return result;
-  *stream = addHandle(all().streams, Stream());
-  return success;
-}
-
-Result cuStreamDestroy(uintptr_t stream) {
-  if (auto found = all().streams.find(stream);
-      found != all().streams.end() && !found->second.queue.empty())
-    complain("cuStreamDestroy: with work that nobody has waited for");
-  return release("cuStreamDestroy", all().streams, stream);
-}
-
-Result cuStreamSynchronize(uintptr_t handle) {
-  // An error is that of the work, which is over as well.
-  Result result = needContext("cuStreamSynchronize");
-  auto stream = all().streams.find(handle);
-  if (stream == all().streams.end() || stream->second.isCapturing)
-    return bad("cuStreamSynchronize", "no such stream, or it is capturing");
-  drain(stream->second);
-  return result;
-}
-
-Result cuStreamBeginCapture(uintptr_t handle, int) {
-  if (Result result = needContext("cuStreamBeginCapture"))
-    return result;
-  auto stream = all().streams.find(handle);
-  if (stream == all().streams.end() || stream->second.isCapturing)
-    return bad("cuStreamBeginCapture", "no such stream, or it is capturing");
-  drain(stream->second);
-  stream->second.isCapturing = true;
-  return success;
-}
-
-Result cuStreamEndCapture(uintptr_t handle, uintptr_t *graph) {
-  Result result = needContext("cuStreamEndCapture");
-  auto stream = all().streams.find(handle);
-  if (stream == all().streams.end() || !stream->second.isCapturing)
-    return bad("cuStreamEndCapture", "no such stream, or not capturing");
-  stream->second.isCapturing = false;
-  Graph captured = std::move(stream->second.queue);
-  stream->second.queue.clear();
-  *graph = 0;
-  if (result)
-    return result;
-  *graph = addHandle(all().graphs, std::move(captured));
-  return success;
-}
-
-Result cuEventCreate(uintptr_t *event, unsigned) {
-  if (Result result = needContext("cuEventCreate"))
-    return result;
-  *event = addHandle(all().events, Event());
-  return success;
-}
-
-Result cuEventDestroy(uintptr_t event) {
-  return release("cuEventDestroy", all().events, event);
-}
-
-Result cuEventRecord(uintptr_t handle, uintptr_t stream) {
-  if (Result result = needContext("cuEventRecord"))
-    return result;
-  auto event = all().events.find(handle);
-  if (event == all().events.end() || !all().streams.contains(stream))
-    return bad("cuEventRecord", "no such event or stream");
-  event->second.stream = stream;
-  return success;
-}
-
-Result cuEventSynchronize(uintptr_t handle) {
-  if (Result result = needContext("cuEventSynchronize"))
-    return result;
-  auto event = all().events.find(handle);
-  if (event == all().events.end())
-    return bad("cuEventSynchronize", "no such event");
-  if (auto stream = all().streams.find(event->second.stream);
-      stream != all().streams.end())
-    drain(stream->second);
-  return success;
-}
-
-/// A millisecond, whatever was between them.
-Result cuEventElapsedTime(float *milliseconds, uintptr_t first,
-                          uintptr_t second) {
-  if (Result result = needContext("cuEventElapsedTime"))
-    return result;
-  if (!all().events.contains(first) || !all().events.contains(second))
-    return bad("cuEventElapsedTime", "no such event");
-  *milliseconds = 1;
-  return success;
-}
-
-Result cuLaunchKernel(uintptr_t handle, unsigned gridX, unsigned gridY,
-                      unsigned gridZ, unsigned blockX, unsigned blockY,
-                      unsigned blockZ, unsigned sharedBytes, uintptr_t stream,
-                      void **parameters, void **extra) {
-  if (Result result = needContext("cuLaunchKernel"))
-    return result;
-  auto found = all().functions.find(handle);
-  if (found == all().functions.end())
-    return bad("cuLaunchKernel", "no such function");
-  const Function &function = found->second;
-  uint64_t threads = uint64_t{blockX} * blockY * blockZ;
-  if (gridX == 0 || gridY == 0 || gridZ == 0 || gridY > 65535 ||
-      gridZ > 65535 || threads == 0 || threads > 1024 || extra ||
-      static_cast<int>(sharedBytes) > function.dynamicBytes)
-    return bad("cuLaunchKernel", "sizes", invalidValue);
-  // Values are taken now, whatever becomes of them until the launch.
-  const FakeKernel &kernel = *function.kernel;
-  std::vector<int64_t> values(kernel.buffers + kernel.scalars +
-                              kernel.hasWorkspace);
-  for (size_t i = 0; i < values.size(); ++i)
-    std::memcpy(&values[i], parameters[i], sizeof values[i]);
-  return add("cuLaunchKernel", stream,
-             [=] { launch(function, values, gridX); });
-}
-
-Result cuGraphInstantiateWithFlags(uintptr_t *exec, uintptr_t graph,
-                                   unsigned long long) {
-  if (Result result = needContext("cuGraphInstantiateWithFlags"))
-    return result;
-  auto found = all().graphs.find(graph);
-  if (found == all().graphs.end())
-    return bad("cuGraphInstantiateWithFlags", "no such graph");
-  *exec = addHandle(all().execs, found->second);
-  return success;
-}
-
-Result cuGraphLaunch(uintptr_t exec, uintptr_t stream) {
-  if (Result result = needContext("cuGraphLaunch"))
-    return result;
-  auto found = all().execs.find(exec);
-  if (found == all().execs.end())
-    return bad("cuGraphLaunch", "no such graph");
-  for (const Work &work : found->second)
-    if (Result result = add("cuGraphLaunch", stream, work))
-      return result;
-  return success;
-}
-
-Result cuGraphExecDestroy(uintptr_t exec) {
-  return release("cuGraphExecDestroy", all().execs, exec);
-}
-
-Result cuGraphDestroy(uintptr_t graph) {
-  return release("cuGraphDestroy", all().graphs, graph);
 }
 
 Result cuGetProcAddress_v2(const char *name, void **function, int version,

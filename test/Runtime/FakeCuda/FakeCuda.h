@@ -29,9 +29,9 @@
 namespace nibble::test {
 
 struct FakeCuda {
-  // What is there. For tools, the environment variable FAKE_CUDA_CAPABILITY sets
-  // the capability, and FAKE_CUDA_ANY_FUNCTION makes functions that it does not
-  // know do nothing instead of being an error.
+  // What is there. For tools, the environment variable FAKE_CUDA_CAPABILITY
+  // sets the capability, and FAKE_CUDA_ANY_FUNCTION makes functions that it
+  // does not know do nothing instead of being an error.
   int version = 12040;
   int devices = 1;
   int capability = 90;
