@@ -110,4 +110,10 @@ Value AttentionKeys::weight(Value x) {
   return math::Exp2Op::create(code.builder, code.location, exponent);
 }
 
+Value AttentionKeys::quotient(Value result, Value sum) {
+  Value zero = code.zero(code.f32());
+  Value isEmpty = code.compare(Compare::eq, sum, zero);
+  return code.select(isEmpty, zero, code.divide(result, sum));
+}
+
 } // namespace nibble::cuda

@@ -19,6 +19,14 @@
 
 namespace nibble::cuda {
 
+inline Type elementType(Value tensor) {
+  return mlir::cast<mlir::ShapedType>(tensor.getType()).getElementType();
+}
+/// Of a dimension that the op wants to be static.
+inline int64_t dimension(Value tensor, int64_t i) {
+  return mlir::cast<mlir::ShapedType>(tensor.getType()).getDimSize(i);
+}
+
 class AttentionKeys {
 public:
   /// Of the sequence `batch`.
@@ -35,6 +43,9 @@ public:
 
   /// e^x for x <= 0, by the instruction for 2^x.
   Value weight(Value x);
+
+  /// result / sum, or 0 if no key was seen.
+  Value quotient(Value result, Value sum);
 
 private:
   Value hidden(Value query, Value key);

@@ -24,8 +24,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "AttentionPrefill.h"
-#include "AttentionKeys.h"
-#include "Threads.h"
+#include "AttentionRows.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
@@ -39,40 +38,14 @@ namespace nibble::cuda {
 
 namespace {
 
-int64_t dimension(Value tensor, int64_t i) {
-  return cast<ShapedType>(tensor.getType()).getDimSize(i);
-}
-
-Type elementType(Value tensor) {
-  return cast<ShapedType>(tensor.getType()).getElementType();
-}
-
 constexpr int64_t warps = 4, warpRows = 16, blockRows = warps * warpRows;
 /// Halves behind each row of a tile, so that rows begin in different banks.
 constexpr int64_t padding = 8;
 
-/// How heads and columns are divided, which depends on the type alone.
-struct Division {
-  explicit Division(qmodel::AttentionOp op)
-      : keyHeads(dimension(op.getK(), 1)),
-        group(dimension(op.getQ(), 1) / keyHeads),
-        width(dimension(op.getQ(), 3)), valueWidth(dimension(op.getV(), 3)),
-        columns(llvm::alignTo(width, 16)),
-        valueColumns(llvm::alignTo(valueWidth, 16)) {
-    heads = group;
-    while (heads > blockRows || blockRows % heads != 0 || group % heads != 0)
-      --heads;
-    parts = group / heads;
-    queries = blockRows / heads;
-  }
+constexpr int64_t tileKeys = 64;
 
-  int64_t keyHeads, group;            ///< heads that read the same keys
-  int64_t width, valueWidth;          ///< of keys and values
-  int64_t columns, valueColumns;      ///< the same in whole fragments
-  int64_t heads, parts;               ///< of a group in a block; blocks of it
-  int64_t queries;                    ///< of a block
-  static constexpr int64_t keys = 64; ///< of a tile
-};
+/// A width in whole fragments.
+int64_t fragmentColumns(int64_t width) { return llvm::alignTo(width, 16); }
 
 class PrefillBlock {
 public:
@@ -80,15 +53,7 @@ public:
   void emit();
 
 private:
-  /// One of the two rows of a lane.
-  struct Row {
-    Value head, query;
-    Value isInside;
-  };
-  Row rowAt(int64_t half);
   void loadQueries();
-  void loadTile(Value tensor, Value tile, int64_t columns, Value firstKey,
-                Value endKey);
   Values products();
   void adjust(Values &scores, Value firstKey, Value endKey);
   Values step(Value firstKey, Value endKey, llvm::ArrayRef<Value> carried);
@@ -123,57 +88,30 @@ private:
   Kernel &kernel;
   Code &code;
   qmodel::AttentionOp op;
-  Division division;
   Type element; ///< of products: float16 or bfloat16
   Threads threads;
-  Value batch, keyHead, firstHead, firstQuery, endQuery;
-  Value group, member; ///< g and t of the lane
-  std::array<Row, 2> rows;
-  std::optional<AttentionKeys> keys;
-  Value keyTile, valueTile; ///< [key][column]
+  AttentionRows tile;
+  int64_t columns, valueColumns; ///< of keys and values, in whole fragments
+  Value group, member;           ///< g and t of the lane
+  std::array<AttentionRows::Row, 2> rows; ///< of the lane
+  Value keyTile, valueTile;               ///< [key][column]
   /// Fragments of the warp's rows: rounded, and what rounding left.
   std::vector<std::array<Value, 2>> queries;
 };
 
 PrefillBlock::PrefillBlock(GpuFunction &function, qmodel::AttentionOp op)
     : function(function), kernel(function.kernel), code(kernel.code), op(op),
-      division(op), element(elementType(op.getK())),
-      threads(function, warps * Threads::warpSize) {
-  const Shape &q = kernel.shape(op.getQ());
-  DimExpr tiles = (q[2] + DimExpr(division.queries - 1))
-                      .floorDiv(DimExpr(division.queries));
-  DimExpr sizes[] = {q[0], DimExpr(division.keyHeads), DimExpr(division.parts),
-                     tiles};
-  Values index = kernel.indexOf(function.block(), sizes);
-  batch = index[0];
-  keyHead = index[1];
-  firstHead = code.add(code.mul(keyHead, code.index(division.group)),
-                       code.mul(index[2], code.index(division.heads)));
-  firstQuery = code.mul(index[3], code.index(division.queries));
-  endQuery = code.minimum(code.add(firstQuery, code.index(division.queries)),
-                          kernel.size(op.getQ(), 2));
+      element(elementType(op.getK())),
+      threads(function, warps * Threads::warpSize),
+      tile(function, op, blockRows),
+      columns(fragmentColumns(dimension(op.getK(), 3))),
+      valueColumns(fragmentColumns(dimension(op.getV(), 3))) {
   group = code.divide(threads.lane, code.index(4), /*isUnsigned=*/true);
   member = code.bitAnd(threads.lane, code.index(3));
-  for (int64_t i = 0; i < 2; ++i)
-    rows[i] = rowAt(i);
-  keys.emplace(kernel, op, batch);
-  keyTile =
-      function.shared(element, {Division::keys, division.columns + padding});
-  valueTile = function.shared(
-      element, {Division::keys, division.valueColumns + padding});
-}
-
-/// Rows behind the last query are those of the last one, and not written.
-PrefillBlock::Row PrefillBlock::rowAt(int64_t half) {
-  Value number = code.add(code.mul(threads.warp, code.index(warpRows)),
-                          code.add(group, code.index(8 * half)));
-  Value heads = code.index(division.heads);
-  Row row;
-  row.head = code.add(firstHead, code.remainder(number, heads, true));
-  row.query = code.add(firstQuery, code.divide(number, heads, true));
-  row.isInside = code.compare(Compare::lt, row.query, endQuery);
-  row.query = code.minimum(row.query, code.sub(endQuery, code.index(1)));
-  return row;
+  Value first = code.add(code.mul(threads.warp, code.index(warpRows)), group);
+  rows = {tile.at(first), tile.at(code.add(first, code.index(8)))};
+  keyTile = function.shared(element, {tileKeys, columns + padding});
+  valueTile = function.shared(element, {tileKeys, valueColumns + padding});
 }
 
 //===----------------------------------------------------------------------===//
@@ -182,20 +120,16 @@ PrefillBlock::Row PrefillBlock::rowAt(int64_t half) {
 
 /// Registers of A: rows g and g + 8, then the same eight columns further on.
 void PrefillBlock::loadQueries() {
-  llvm::ArrayRef<DimExpr> shape(kernel.shape(op.getQ()));
-  std::array<Value, 2> starts;
-  for (int64_t i = 0; i < 2; ++i)
-    starts[i] = code.mul(kernel.positionOf({batch, rows[i].head, rows[i].query},
-                                           shape.drop_back()),
-                         code.index(division.width));
+  int64_t width = dimension(op.getQ(), 3);
+  Value starts[] = {tile.startOf(rows[0], op.getQ()),
+                    tile.startOf(rows[1], op.getQ())};
   auto load = [&](Value start, Value column) {
-    Value isInside =
-        code.compare(Compare::lt, column, code.index(division.width));
+    Value isInside = code.compare(Compare::lt, column, code.index(width));
     Value at = code.select(isInside, column, code.index(0));
     Value x = kernel.loadAt(op.getQ(), code.add(start, at));
     return code.select(isInside, x, number(0));
   };
-  for (int64_t first = 0; first < division.columns; first += 16) {
+  for (int64_t first = 0; first < columns; first += 16) {
     Values high, low;
     for (int64_t i = 0; i < 8; ++i) {
       int64_t reg = i / 2;
@@ -207,44 +141,6 @@ void PrefillBlock::loadQueries() {
     }
     queries.push_back({fragment(element, high), fragment(element, low)});
   }
-}
-
-/// Copies the rows of keys [first, end) into a tile, and zeros behind them.
-void PrefillBlock::loadTile(Value tensor, Value tile, int64_t columns,
-                            Value firstKey, Value endKey) {
-  int64_t width = dimension(tensor, 3), piece = 8;
-  while (width % piece != 0)
-    piece /= 2;
-  DimExpr sizes[] = {kernel.shape(tensor)[0], DimExpr(division.keyHeads)};
-  Value firstRow = code.mul(kernel.positionOf({batch, keyHead}, sizes),
-                            kernel.size(tensor, 2));
-  Type stored = kernel.storedType(tensor);
-  Type vector = VectorType::get({piece}, stored);
-  int64_t pieces = columns / piece;
-  threads.stride(code.index(Division::keys * pieces), [&](Value i) {
-    Value row = code.divide(i, code.index(pieces), /*isUnsigned=*/true);
-    Value column =
-        code.mul(code.remainder(i, code.index(pieces), /*isUnsigned=*/true),
-                 code.index(piece));
-    Value key = code.add(firstKey, row);
-    Value isThere =
-        code.bitAnd(code.compare(Compare::lt, key, endKey),
-                    code.compare(Compare::lt, column, code.index(width)));
-    Value values = code.choose(
-        isThere,
-        [&] {
-          Value start = code.mul(code.add(firstRow, key), code.index(width));
-          Value at = code.add(start, column);
-          Value base = kernel.pointer(tensor);
-          Value loaded = threads.loadAligned(vector, base, at);
-          return code.bitcast(loaded, element);
-        },
-        [&] { return code.zero(VectorType::get({piece}, element)); });
-    auto store =
-        vector::StoreOp::create(code.builder, code.location, values, tile,
-                                ValueRange{asIndex(row), asIndex(column)});
-    store.setAlignment(2 * piece);
-  });
 }
 
 //===----------------------------------------------------------------------===//
@@ -282,10 +178,10 @@ Value PrefillBlock::multiply(Value a, Value b, Value sum) {
 /// q k^T of the warp's rows and all keys of the tile: eight keys each.
 Values PrefillBlock::products() {
   Value zero = code.zero(VectorType::get({2, 2}, code.f32()));
-  Values sums(Division::keys / 8, zero);
+  Values sums(tileKeys / 8, zero);
   Value row = code.bitAnd(threads.lane, code.index(7));
-  for (int64_t k = 0; k < division.columns; k += 16)
-    for (int64_t key = 0; key < Division::keys; key += 16) {
+  for (int64_t k = 0; k < columns; k += 16)
+    for (int64_t key = 0; key < tileKeys; key += 16) {
       Value b = matrix(keyTile, row, key, k, /*isTransposed=*/false);
       for (int64_t i = 0; i < 2; ++i) {
         Value &sum = sums[key / 8 + i];
@@ -308,8 +204,8 @@ void PrefillBlock::adjust(Values &scores, Value firstKey, Value endKey) {
             firstKey, code.add(code.mul(member, code.index(2)),
                                code.index(8 * static_cast<int64_t>(j) + c)));
         Value isThere = code.compare(Compare::lt, key, endKey);
-        Value score = keys->score(at(block, h, c), rows[h].head, rows[h].query,
-                                  code.minimum(key, last));
+        Value score = tile.keys.score(at(block, h, c), rows[h].head,
+                                      rows[h].query, code.minimum(key, last));
         adjusted.push_back(code.select(
             isThere, score, number(-std::numeric_limits<double>::infinity())));
       }
@@ -321,8 +217,8 @@ void PrefillBlock::adjust(Values &scores, Value firstKey, Value endKey) {
 Values PrefillBlock::step(Value firstKey, Value endKey,
                           llvm::ArrayRef<Value> carried) {
   threads.barrier(); // the tile before has been read
-  loadTile(op.getK(), keyTile, division.columns, firstKey, endKey);
-  loadTile(op.getV(), valueTile, division.valueColumns, firstKey, endKey);
+  tile.load(threads, op.getK(), keyTile, columns, firstKey, endKey);
+  tile.load(threads, op.getV(), valueTile, valueColumns, firstKey, endKey);
   threads.barrier();
   Values scores = products();
   adjust(scores, firstKey, endKey);
@@ -339,10 +235,10 @@ Values PrefillBlock::step(Value firstKey, Value endKey,
     largest = threads.reduceLanes(
         largest, [&](Value a, Value b) { return code.maximum(a, b); }, 4);
     Value maximum = code.maximum(carried[2 * h], largest);
-    decays[h] = keys->weight(code.sub(carried[2 * h], maximum));
+    decays[h] = tile.keys.weight(code.sub(carried[2 * h], maximum));
     Value sum = code.mul(carried[2 * h + 1], decays[h]);
     for (int64_t i = 0; i < perRow; ++i) {
-      Value weight = keys->weight(code.sub(row[i], maximum));
+      Value weight = tile.keys.weight(code.sub(row[i], maximum));
       weights[h * perRow + i] = weight;
       sum = code.add(sum, weight);
     }
@@ -352,7 +248,7 @@ Values PrefillBlock::step(Value firstKey, Value endKey,
 
   // The weights of 16 keys as left operands.
   Values left;
-  for (int64_t key = 0; key < Division::keys; key += 16) {
+  for (int64_t key = 0; key < tileKeys; key += 16) {
     Values elements;
     for (int64_t i = 0; i < 8; ++i) {
       int64_t reg = i / 2;
@@ -370,8 +266,8 @@ Values PrefillBlock::step(Value firstKey, Value endKey,
     results.push_back(fragment(code.f32(), elements));
   }
   Value row = code.bitAnd(threads.lane, code.index(7));
-  for (int64_t key = 0; key < Division::keys; key += 16)
-    for (int64_t column = 0; column < division.valueColumns; column += 16) {
+  for (int64_t key = 0; key < tileKeys; key += 16)
+    for (int64_t column = 0; column < valueColumns; column += 16) {
       Value b = matrix(valueTile, row, key, column, /*isTransposed=*/true);
       for (int64_t i = 0; i < 2; ++i) {
         Value &result = results[column / 8 + i];
@@ -383,27 +279,20 @@ Values PrefillBlock::step(Value firstKey, Value endKey,
 }
 
 void PrefillBlock::write(llvm::ArrayRef<Value> state) {
-  llvm::ArrayRef<DimExpr> shape(kernel.shape(op.getResult()));
-  Value zero = number(0);
+  Value width = code.index(dimension(op.getV(), 3));
   for (int64_t h = 0; h < 2; ++h) {
-    const Row &row = rows[h];
     Value sum = threads.reduceLanes(
         state[2 * h + 1], [&](Value a, Value b) { return code.add(a, b); }, 4);
-    Value isEmpty = code.compare(Compare::eq, sum, zero);
-    Value inverse = code.select(isEmpty, zero, code.divide(number(1), sum));
-    Value start = code.mul(
-        kernel.positionOf({batch, row.head, row.query}, shape.drop_back()),
-        code.index(division.valueWidth));
-    code.branch(row.isInside, [&] {
+    Value inverse = tile.keys.quotient(number(1), sum);
+    Value start = tile.startOf(rows[h], op.getResult());
+    code.branch(rows[h].isInside, [&] {
       for (auto [j, result] : llvm::enumerate(state.drop_front(4)))
         for (int64_t c = 0; c < 2; ++c) {
           int64_t first = 8 * static_cast<int64_t>(j) + c;
           Value column =
               code.add(code.mul(member, code.index(2)), code.index(first));
           Value value = code.mul(at(result, h, c), inverse);
-          Value isThere = code.compare(Compare::lt, column,
-                                       code.index(division.valueWidth));
-          code.branch(isThere, [&] {
+          code.branch(code.compare(Compare::lt, column, width), [&] {
             kernel.storeAt(op.getResult(), code.add(start, column), value);
           });
         }
@@ -413,12 +302,12 @@ void PrefillBlock::write(llvm::ArrayRef<Value> state) {
 
 void PrefillBlock::emit() {
   loadQueries();
-  auto [first, end] = keys->range(firstQuery, endQuery);
+  auto [first, end] = tile.keyRange();
   Value lowest = number(std::numeric_limits<float>::lowest());
   Values state = {lowest, number(0), lowest, number(0)};
-  state.append(division.valueColumns / 8,
+  state.append(valueColumns / 8,
                code.zero(VectorType::get({2, 2}, code.f32())));
-  state = code.loop(first, end, Division::keys, state,
+  state = code.loop(first, end, tileKeys, state,
                     [&, end = end](Value key, llvm::ArrayRef<Value> carried) {
                       return step(key, end, carried);
                     });
@@ -430,21 +319,17 @@ void PrefillBlock::emit() {
 bool AttentionPrefill::accepts(qmodel::AttentionOp op) {
   constexpr int64_t widest = 128;
   Type element = elementType(op.getK());
-  Division division(op);
   return (element.isF16() || element.isBF16()) &&
-         elementType(op.getV()) == element && division.columns <= widest &&
-         division.valueColumns <= widest;
+         elementType(op.getV()) == element &&
+         fragmentColumns(dimension(op.getK(), 3)) <= widest &&
+         fragmentColumns(dimension(op.getV(), 3)) <= widest;
 }
 
 Launch AttentionPrefill::launch(GpuKernel &gpu, qmodel::AttentionOp op) {
-  Division division(op);
   LaunchCall call = gpu.add(
       "tiles", {.threads = warps * Threads::warpSize},
       [&](GpuFunction &function) { PrefillBlock(function, op).emit(); });
-  const Shape &q = gpu.shape(op.getQ());
-  DimExpr tiles = (q[2] + DimExpr(division.queries - 1))
-                      .floorDiv(DimExpr(division.queries));
-  call.grid.x = q[0] * tiles * DimExpr(division.keyHeads * division.parts);
+  call.grid.x = RowDivision(op, blockRows).blocks(gpu.shape(op.getQ()));
   return {std::nullopt, {call}, 0};
 }
 

@@ -31,6 +31,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
+#include <functional>
 #include <numeric>
 
 using namespace mlir;
@@ -317,22 +318,17 @@ FragmentLinear::Tiles FragmentLinear::loadTiles(Value phase) {
 // x
 //===----------------------------------------------------------------------===//
 
-/// Eight inputs from `input` on, rounded. All or none of them are there.
-Value FragmentLinear::loadUnit(Value token, Value input, Value isRow) {
+/// Eight inputs, rounded, `offset` elements behind `first`, which is aligned
+/// to eight; all of them are there, or none.
+Value FragmentLinear::loadUnit(Value first, int64_t offset, Value isThere) {
   Type type = getElementTypeOrSelf(op.getX().getType());
-  Value isThere =
-      code.bitAnd(isRow, code.compare(Compare::lt, input, constant(layout.in)));
-  int64_t bytes = type.getIntOrFloatBitWidth() / 8;
   return valuesIf(code, isThere, code.vector(multiplied, unit), [&] {
-    Value first = code.add(code.mul(token, constant(layout.in)), input);
-    // As long as two loads of 16 bytes at most.
     Value loaded = LLVM::LoadOp::create(
         code.builder, code.location, code.vector(type, unit),
-        address(kernel.pointer(op.getX()), code.mul(first, constant(bytes))),
-        16);
+        code.address(type, first, constant(offset)), 16);
     if (type == multiplied)
       return Values{loaded};
-    if (bytes == 2) // between float16 and bfloat16
+    if (type.getIntOrFloatBitWidth() == 16) // float16 and bfloat16
       loaded = code.resizeFloat(loaded, code.f32());
     return Values{code.resizeFloat(loaded, multiplied)};
   })[0];
@@ -369,26 +365,6 @@ Value FragmentLinear::loadElements(Value token, Value step, Value half,
   return fromElements(code, code.vector(multiplied, unit), elements);
 }
 
-Value FragmentLinear::stagedUnit(Value phase, Value row, Value column,
-                                 Value isRow) {
-  Value token = code.add(firstToken, row);
-  Value firstStep = code.mul(
-      code.add(firstTile, code.mul(phase, constant(plan.phaseTiles()))),
-      constant(FragmentLayout::tileSteps));
-  bool isDense =
-      layout.groups() == 1 || layout.group % FragmentLayout::stepValues == 0;
-  if (isDense && layout.in % unit == 0)
-    return loadUnit(
-        token,
-        code.add(code.mul(firstStep, constant(FragmentLayout::stepValues)),
-                 code.mul(column, constant(unit))),
-        isRow);
-  return loadElements(
-      token, code.add(firstStep, code.divide(column, constant(2), true)),
-      code.mul(code.remainder(column, constant(2), true), constant(unit)),
-      isRow);
-}
-
 /// In the order of inputs; for codes of 8 bits in that of their bytes, four of
 /// a lane: two in the lower eight of a step, two in the upper.
 void FragmentLinear::storeUnit(Value unitOfX, Value row, Value column) {
@@ -412,22 +388,57 @@ void FragmentLinear::storeUnit(Value unitOfX, Value row, Value column) {
   store(pairs({2, 3, 6, 7}), code.add(at, constant(8)));
 }
 
-/// Puts the inputs of a phase into shared memory: all loads first, so that a
-/// thread waits once.
+/// Puts the inputs of a phase into shared memory. A thread has the same eight
+/// inputs of some tokens, and loads several before it waits for the first.
 void FragmentLinear::stage(Value phase) {
   int64_t unitsOfRow = plan.phaseInputs() / unit;
-  int64_t count = plan.tokens * unitsOfRow / plan.threads();
-  Values units, rows, columns, conditions;
-  for (int64_t i = 0; i < count; ++i) {
-    Value number = code.add(thread, constant(i * plan.threads()));
-    rows.push_back(code.divide(number, constant(unitsOfRow), true));
-    columns.push_back(code.remainder(number, constant(unitsOfRow), true));
-    conditions.push_back(code.compare(Compare::lt, rows[i], blockTokens));
-    units.push_back(stagedUnit(phase, rows[i], columns[i], conditions[i]));
+  int64_t rowStep = plan.threads() / unitsOfRow;
+  Type type = getElementTypeOrSelf(op.getX().getType());
+  int64_t atOnce = type.isF32() ? 4 : 8; // as registers allow
+
+  Value firstRow = code.divide(thread, constant(unitsOfRow), true);
+  Value column = code.remainder(thread, constant(unitsOfRow), true);
+  Value tile =
+      code.add(firstTile, code.mul(phase, constant(plan.phaseTiles())));
+  auto rowOf = [&](int64_t i) {
+    return code.add(firstRow, constant(i * rowStep));
+  };
+  auto isRow = [&](int64_t i) {
+    return code.compare(Compare::lt, rowOf(i), blockTokens);
+  };
+
+  bool isDense =
+      layout.groups() == 1 || layout.group % FragmentLayout::stepValues == 0;
+  std::function<Value(int64_t)> load;
+  if (isDense && layout.in % unit == 0) {
+    Value input = code.add(code.mul(tile, constant(tileInputs)),
+                           code.mul(column, constant(unit)));
+    Value isInput = code.compare(Compare::lt, input, constant(layout.in));
+    Value first = code.address(
+        type, kernel.pointer(op.getX()),
+        code.add(code.mul(code.add(firstToken, firstRow), constant(layout.in)),
+                 input));
+    load = [=, this](int64_t i) {
+      return loadUnit(first, i * rowStep * layout.in,
+                      code.bitAnd(isInput, isRow(i)));
+    };
+  } else {
+    Value step = code.add(code.mul(tile, constant(FragmentLayout::tileSteps)),
+                          code.divide(column, constant(2), true));
+    Value half =
+        code.mul(code.remainder(column, constant(2), true), constant(unit));
+    load = [=, this](int64_t i) {
+      return loadElements(code.add(firstToken, rowOf(i)), step, half, isRow(i));
+    };
   }
-  for (int64_t i = 0; i < count; ++i)
-    code.branch(conditions[i],
-                [&] { storeUnit(units[i], rows[i], columns[i]); });
+  for (int64_t i = 0; i * rowStep < plan.tokens; i += atOnce) {
+    int64_t end = std::min(i + atOnce, plan.tokens / rowStep);
+    Values units;
+    for (int64_t j = i; j < end; ++j)
+      units.push_back(load(j));
+    for (int64_t j = i; j < end; ++j)
+      code.branch(isRow(j), [&] { storeUnit(units[j - i], rowOf(j), column); });
+  }
 }
 
 /// The registers of B for a step of tile `tile` of the warp, by eight tokens.
@@ -474,25 +485,23 @@ Value FragmentLinear::scaled(Value pair, Value scale) {
   return code.mul(pair, both);
 }
 
-/// Adds sums of a segment, each row times its scale.
+/// Adds sums of a segment, each row of `block` times its scale.
 void FragmentLinear::addScaled(Sums &sums, const Sums &part, const Tile &tile,
-                               int64_t segment) {
-  for (int64_t block = 0; block < warpBlocks; ++block) {
-    std::array<Value, 2> scale;
+                               int64_t segment, int64_t block) {
+  std::array<Value, 2> scale;
+  for (int64_t h = 0; h < 2; ++h)
+    scale[h] = vector::BroadcastOp::create(
+        code.builder, code.location, code.vector(code.f32(), 2),
+        code.resizeFloat(element(code, tile.scales[block][segment], h),
+                         code.f32()));
+  for (int64_t j = 0; j < plan.tokenTiles(); ++j) {
+    int64_t at = block * plan.tokenTiles() + j;
     for (int64_t h = 0; h < 2; ++h)
-      scale[h] = vector::BroadcastOp::create(
-          code.builder, code.location, code.vector(code.f32(), 2),
-          code.resizeFloat(element(code, tile.scales[block][segment], h),
-                           code.f32()));
-    for (int64_t j = 0; j < plan.tokenTiles(); ++j) {
-      Value &sum = sums[block * plan.tokenTiles() + j];
-      for (int64_t h = 0; h < 2; ++h)
-        sum = vector::InsertOp::create(
-            code.builder, code.location,
-            code.fma(element(code, part[block * plan.tokenTiles() + j], h),
-                     scale[h], element(code, sum, h)),
-            sum, h);
-    }
+      sums[at] = vector::InsertOp::create(code.builder, code.location,
+                                          code.fma(element(code, part[at], h),
+                                                   scale[h],
+                                                   element(code, sums[at], h)),
+                                          sums[at], h);
   }
 }
 
@@ -528,20 +537,21 @@ Value FragmentLinear::product(llvm::ArrayRef<Value> a, llvm::ArrayRef<Value> b,
   return fromElements(code, sum.getType(), sums);
 }
 
-/// Adds the products of step `step` of tile `i` of the warp to `sums`; `zeros`
-/// by block.
+/// Adds the products of step `step` of tile `i` of the warp to the sums of some
+/// of its blocks.
 void FragmentLinear::multiplyStep(const Tile &tile, int64_t i, int64_t step,
-                                  llvm::ArrayRef<FragmentZeros> zeros,
+                                  int64_t firstBlock, int64_t endBlock,
                                   Sums &sums) {
+  int64_t segment = segments ? step / segmentSteps : 0;
+  const Tile &source = segments ? tile : constants;
   llvm::SmallVector<std::array<Value, 2>> x = tokensOf(i, step);
-  for (int64_t block = 0; block < warpBlocks; ++block) {
-    std::array<Value, 4> a =
-        codes.registers(tile.chunks[block], step, zeros[block]);
+  for (int64_t block = firstBlock; block < endBlock; ++block) {
+    std::array<Value, 4> a = codes.registers(
+        tile.chunks[block], step,
+        op.getZeros() ? codes.zeros(source.zeros[block][segment]) : implied);
     if (plan.scalesWeights)
       for (int64_t r = 0; r < 4; ++r)
-        a[r] =
-            scaled(a[r], element(code, tile.scales[block][step / segmentSteps],
-                                 r % 2));
+        a[r] = scaled(a[r], element(code, tile.scales[block][segment], r % 2));
     for (int64_t j = 0; j < plan.tokenTiles(); ++j) {
       Value &sum = sums[block * plan.tokenTiles() + j];
       sum = product(a, x[j], sum);
@@ -549,30 +559,31 @@ void FragmentLinear::multiplyStep(const Tile &tile, int64_t i, int64_t step,
   }
 }
 
-/// The same for all steps of tile `i`. Where sums are scaled, those of a group
-/// go to `part` until it ends, or the warp's tiles do.
-void FragmentLinear::multiplyTile(const Tiles &tiles, int64_t i, Sums &sums,
-                                  Sums &part) {
-  const Tile &tile = tiles[i];
-  bool scalesSums = segments && !plan.scalesWeights;
-  for (int64_t first = 0; first < FragmentLayout::tileSteps;
-       first += segmentSteps) {
-    int64_t segment = segments ? first / segmentSteps : 0;
-    std::array<FragmentZeros, warpBlocks> zeros;
-    for (int64_t block = 0; block < warpBlocks; ++block) {
-      const Tile &source = segments ? tile : constants;
-      zeros[block] =
-          op.getZeros() ? codes.zeros(source.zeros[block][segment]) : implied;
-    }
-    if (scalesSums && part.empty())
-      part = zeroSums();
-    for (int64_t step = first; step < first + segmentSteps; ++step)
-      multiplyStep(tile, i, step, zeros, scalesSums ? part : sums);
-    if (scalesSums && (i + 1) % scaledTiles == 0) {
-      addScaled(sums, part, tiles[i + 1 - scaledTiles], segment);
-      part.clear();
-    }
+/// The same for tiles that have sums in common, from number `first` of the warp
+/// on. Where sums are scaled, this is done whenever a group ends. For many
+/// tokens blocks then take turns, since sums of groups need registers, too.
+void FragmentLinear::multiplyTiles(llvm::ArrayRef<Tile> tiles, int64_t first,
+                                   Sums &sums) {
+  auto count = static_cast<int64_t>(tiles.size());
+  constexpr int64_t steps = FragmentLayout::tileSteps;
+  if (!segments || plan.scalesWeights) {
+    for (int64_t step = 0; step < count * steps; ++step)
+      multiplyStep(tiles[step / steps], first + step / steps, step % steps, 0,
+                   warpBlocks, sums);
+    return;
   }
+  int64_t together = plan.tokenTiles() > 2 ? 1 : warpBlocks;
+  int64_t interval = count > 1 ? count * steps : segmentSteps;
+  for (int64_t begin = 0; begin < count * steps; begin += interval)
+    for (int64_t block = 0; block < warpBlocks; block += together) {
+      Sums part = zeroSums();
+      for (int64_t step = begin; step < begin + interval; ++step)
+        multiplyStep(tiles[step / steps], first + step / steps, step % steps,
+                     block, block + together, part);
+      for (int64_t own = block; own < block + together; ++own)
+        addScaled(sums, part, tiles[begin / steps],
+                  begin % steps / segmentSteps, own);
+    }
 }
 
 /// Multiplies the tiles of a phase, and loads those of the next.
@@ -581,11 +592,10 @@ FragmentLinear::PhaseResult FragmentLinear::emitPhase(Value phase, Tiles tiles,
   stage(phase);
   function.barrier();
   PhaseResult result;
-  Sums part;
-  for (int64_t i = 0; i < plan.warpTiles; ++i) {
-    multiplyTile(tiles, i, sums, part);
-    if (hasNext)
-      result.next.push_back(loadTile(code.add(phase, constant(1)), i));
+  for (int64_t i = 0; i < plan.warpTiles; i += scaledTiles) {
+    multiplyTiles(llvm::ArrayRef(tiles).slice(i, scaledTiles), i, sums);
+    for (int64_t j = i; j < i + scaledTiles && hasNext; ++j)
+      result.next.push_back(loadTile(code.add(phase, constant(1)), j));
   }
   if (hasNext)
     function.barrier(); // before x of the next phase takes the place of this
@@ -695,7 +705,8 @@ void FragmentLinear::emit() {
       constants.zeros[block].push_back(loadZero(block, constant(0)));
 
   Tiles tiles = loadTiles(constant(0));
-  // Without it compilers load weights where they are used, behind the wait for x.
+  // Without it compilers load weights where they are used, behind the wait for
+  // x.
   function.barrier();
   Sums sums = zeroSums();
   Value last = constant(plan.phases() - 1);

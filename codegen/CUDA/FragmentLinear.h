@@ -63,8 +63,7 @@ private:
 
   // x.
   void stage(Value phase);
-  Value stagedUnit(Value phase, Value row, Value column, Value isRow);
-  Value loadUnit(Value token, Value input, Value isRow);
+  Value loadUnit(Value first, int64_t offset, Value isThere);
   Value loadElements(Value token, Value step, Value half, Value isRow);
   void storeUnit(Value unit, Value row, Value column);
   llvm::SmallVector<std::array<Value, 2>> tokensOf(int64_t tile, int64_t step);
@@ -75,13 +74,13 @@ private:
     Tiles next;
   };
   PhaseResult emitPhase(Value phase, Tiles tiles, Sums sums, bool hasNext);
-  void multiplyTile(const Tiles &tiles, int64_t i, Sums &sums, Sums &part);
+  void multiplyTiles(llvm::ArrayRef<Tile> tiles, int64_t first, Sums &sums);
   Value product(llvm::ArrayRef<Value> a, llvm::ArrayRef<Value> b, Value sum);
   void multiplyStep(const Tile &tile, int64_t i, int64_t step,
-                    llvm::ArrayRef<FragmentZeros> zeros, Sums &sums);
+                    int64_t firstBlock, int64_t endBlock, Sums &sums);
   Value scaled(Value pair, Value scale);
   void addScaled(Sums &sums, const Sums &part, const Tile &tile,
-                 int64_t segment);
+                 int64_t segment, int64_t block);
   Sums zeroSums();
 
   // Results.

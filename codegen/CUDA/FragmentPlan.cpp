@@ -50,12 +50,16 @@ FragmentPlan FragmentPlan::of(const FragmentLayout &layout, int64_t tokens,
   // fill as many registers in smaller numbers.
   int64_t most = 32 / plan.tokenTiles() / (warps / rowWarps);
   most = std::clamp<int64_t>(16 / layout.element.bits, 1, most);
+  // Beside 64 sums, and as many of a group, not even two tiles of 8 bits.
+  if (tokens == mostTokens && layout.groups() > 1 && layout.element.bits == 8)
+    most = 1;
   int64_t share = ceilDivide(ceilDivide(tiles, splits), plan.stepWarps);
   plan.warpTiles = std::min(most, powerAbove(share));
 
   plan.splitTiles = ceilDivide(ceilDivide(tiles, splits), plan.phaseTiles()) *
                     plan.phaseTiles();
   plan.splits = ceilDivide(tiles, plan.splitTiles);
+  plan.blocksPerSm = tokens == 8 && layout.group >= 128 ? 2 : 1;
   plan.scalesWeights =
       mayScaleWeights && layout.groups() > 1 && tokens >= layout.group / 2;
   return plan;

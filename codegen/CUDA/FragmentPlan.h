@@ -32,6 +32,9 @@ struct FragmentPlan {
   int64_t warpTiles;  ///< tiles that a warp loads ahead; a power of two
   int64_t splits;     ///< blocks that share the inputs of an output
   int64_t splitTiles; ///< tiles of such a block, a multiple of phaseTiles
+  /// Blocks that an SM holds: two hide each other's waits, but have only 128
+  /// registers for a thread, which is enough for few tokens and scales.
+  int64_t blocksPerSm;
   /// Whether weights are scaled before they are multiplied, not sums behind.
   bool scalesWeights;
 
@@ -44,9 +47,6 @@ struct FragmentPlan {
   int64_t tokenTiles() const { return tokens / 8; }
   int64_t warps() const { return rowWarps * stepWarps; }
   int64_t threads() const { return warps() * warpSize; }
-  /// Blocks that an SM holds: with few tokens two, which hide each other's
-  /// waits; the sums of more tokens take the registers of one.
-  int64_t blocksPerSm() const { return tokens <= 16 ? 2 : 1; }
   int64_t rows() const {
     return rowWarps * warpBlocks * FragmentLayout::blockRows;
   }

@@ -54,6 +54,18 @@ void GpuFunction::barrier() {
 
 Value GpuFunction::shuffleXor(Value value, int32_t distance) {
   Code &code = kernel.code;
+  Type type = value.getType();
+  if (type.getIntOrFloatBitWidth() == 64) {
+    // Registers have 32 bits: one half after the other.
+    Value bits = code.bitcast(value, code.i64());
+    Value half = code.index(32);
+    auto moved = [&](Value part) {
+      part = shuffleXor(code.resizeInteger(part, code.i32()), distance);
+      return code.resizeInteger(part, code.i64(), /*isUnsigned=*/true);
+    };
+    Value high = code.shiftLeft(moved(code.shiftRight(bits, half)), half);
+    return code.bitcast(code.bitOr(high, moved(bits)), type);
+  }
   return gpu::ShuffleOp::create(code.builder, code.location, value, distance,
                                 /*width=*/32, gpu::ShuffleMode::XOR)
       .getShuffleResult();

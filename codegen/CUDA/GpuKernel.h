@@ -71,7 +71,8 @@ public:
   /// space workgroup.
   Value shared(Type element, llvm::ArrayRef<int64_t> shape);
   void barrier();
-  /// The value that the lane `distance` (xor) away has in `value` (32 bits).
+  /// The value that the lane `distance` (xor) away has in `value`, a number of
+  /// 32 or 64 bits.
   Value shuffleXor(Value value, int32_t distance);
 };
 

@@ -63,7 +63,7 @@ Launch FragmentLaunches::launchOf(const FragmentPlan &plan,
   LaunchCall call = gpu.add(suffix.str(),
                             {.threads = plan.threads(),
                              .hasWorkspace = isSplit,
-                             .blocksPerSm = plan.blocksPerSm()},
+                             .blocksPerSm = plan.blocksPerSm},
                             [&](GpuFunction &function) {
                               FragmentLinear(function, op, layout, plan).emit();
                             });

@@ -16,9 +16,11 @@ static const GpuLoweringTable &gpuLowerings() {
   static const GpuLoweringTable table = [] {
     GpuLoweringTable result;
     addLinearLowerings(result);
+    addIntegerLinearLowerings(result);
     addRowNormLowerings(result);
     addQuantizeRowLowerings(result);
     addAttentionLowerings(result);
+    addCacheAppendLowerings(result);
     return result;
   }();
   return table;

@@ -13,9 +13,11 @@
 namespace nibble::cuda {
 
 void addLinearLowerings(GpuLoweringTable &table);
+void addIntegerLinearLowerings(GpuLoweringTable &table);
 void addRowNormLowerings(GpuLoweringTable &table);
 void addQuantizeRowLowerings(GpuLoweringTable &table);
 void addAttentionLowerings(GpuLoweringTable &table);
+void addCacheAppendLowerings(GpuLoweringTable &table);
 
 /// The lowering of `op`, or null.
 const GpuLowering *findGpuLowering(mlir::Operation *op);

@@ -7,7 +7,6 @@
 
 #include "nibble/codegen/Kernel/Caches.h"
 
-
 using namespace mlir;
 
 namespace nibble::codegen {

@@ -306,6 +306,34 @@ static LogicalResult decodePermute(Decoder &decoder, Operation *op) {
   return success();
 }
 
+/// dp4a. in: four bytes, four bytes, the sum. imm: whether those have a sign.
+static Outcome runDot4(Warp &warp, const Instr &instr) {
+  forLanes(warp.active, [&](unsigned lane) {
+    auto byte = [&](unsigned operand, unsigned i) {
+      Word bits = warp[instr.in[operand] + i].lane[lane];
+      return instr.imm[operand] ? signExtended(bits, 8)
+                                : static_cast<int64_t>(bits);
+    };
+    Word sum = warp[instr.in[2]].lane[lane];
+    for (unsigned i = 0; i < 4; ++i)
+      sum += static_cast<Word>(byte(0, i) * byte(1, i));
+    warp[instr.out[0]].lane[lane] = low(sum, 32);
+  });
+  return Outcome::Next;
+}
+
+static LogicalResult decodeDot4(Decoder &decoder, Operation *op) {
+  auto dot = cast<NVVM::DotAccumulate4WayOp>(op);
+  if (failed(defineResults(decoder, op)))
+    return failure();
+  auto isSigned = [](NVVM::DotAccumulateType type) {
+    return type == NVVM::DotAccumulateType::SIGNED;
+  };
+  decoder.emit(op, runDot4).imm = {isSigned(dot.getAType()),
+                                   isSigned(dot.getBType())};
+  return success();
+}
+
 void nibble::emulator::addIntegers(DecodeTable &table) {
   addBinary<arith::AddIOp, add>(table);
   addBinary<arith::SubIOp, sub>(table);
@@ -337,4 +365,5 @@ void nibble::emulator::addIntegers(DecodeTable &table) {
   addUnary<math::CountLeadingZerosOp, leadingZeros>(table);
   table.add<nibble::ptx::Lop3Op>(decodeLop3);
   table.add<NVVM::PermuteOp>(decodePermute);
+  table.add<NVVM::DotAccumulate4WayOp>(decodeDot4);
 }

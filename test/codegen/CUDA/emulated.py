@@ -5,7 +5,9 @@
 #
 # ===--------------------------------------------------------------------=== #
 #
-#   emulated.py GROUP
+#   emulated.py GROUP [FILE]
+#
+# With a file, the program is only written there.
 #
 # The kernels that test/codegen/CPU compares with NumPy, as steps of one program
 # that the emulator runs. Buffers are bytes here: what is in them the kernels
@@ -23,6 +25,7 @@ import numpy as np
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "CPU"))
 import kernels_numpy
+import kernels_quantized
 
 
 class Program:
@@ -115,10 +118,37 @@ def run(suite):
     return failures
 
 
+def integer_suite():
+    """Linears of codes with codes: all widths, by words and by single codes,
+    with groups of x around and inside those of the weight."""
+    suite, turn = kernels_numpy.Suite(), 0
+    for bits in range(2, 9):
+        for group, x_group, inputs in (
+                (32, None, 256), (64, 32, 256), (32, 64, 172), (20, 5, 100),
+                (172, 100, 172), (7, 1, 31)):
+            kernels_quantized.LinearCase(
+                suite, 3, 41 if turn % 5 == 0 else 9, inputs, bits, group,
+                x_group, signed=turn % 2 == 0, zeros=turn % 3 == 0,
+                unsigned_x=turn % 4 == 0, x_zeros=turn % 5 > 2,
+                x_scale=("row", "row", "one")[turn % 3], bias=turn % 4 == 1,
+                scales=("f32", "f16", "bf16")[turn % 3])
+            turn += 1
+    # Longer than what int32 holds the sum of.
+    kernels_quantized.LinearCase(
+        suite, 2, 9, 70000, 8, 70000, exact=False, extreme=True,
+        unsigned_x=True, zeros=True, signed=False)
+    return suite
+
+
 def main():
     suites = {"model": kernels_numpy.model_suite,
-              "onnx": kernels_numpy.onnx_suite}
-    return 1 if run(suites[sys.argv[1]]()) else 0
+              "onnx": kernels_numpy.onnx_suite, "integer": integer_suite}
+    suite = suites[sys.argv[1]]()
+    if len(sys.argv) > 2:
+        with open(sys.argv[2], "w") as file:
+            file.write(Program(suite).text())
+        return 0
+    return 1 if run(suite) else 0
 
 
 if __name__ == "__main__":

@@ -172,6 +172,17 @@ def rows_suite():
             p = softmax(wide)
             suite.node("Softmax", [x], f32(p), "axis = -1 : i64", **alone)
             suite.node("LogSoftmax", [x], f32(np.log(p)), "axis = -1 : i64", **alone)
+    # What a norm reads, and what reads a norm, may be computed on the way.
+    x, y, gain = suite.normal(3, 70), suite.normal(3, 70), suite.normal(70)
+    both = (x + y).astype(np.float64)
+    rms = both / np.sqrt((both ** 2).mean(1, keepdims=True) + 1e-5) * gain
+    for after, want in (("", rms), ("silu", rms / (1 + np.exp(-rms)))):
+        norm = "%n" if after else "%r0"
+        suite.add("norm_of_sum", [x, y, gain],
+                  f"%s = qmodel.add %a, %b : ({{0}}, {{1}}) -> {{0}}\n  "
+                  f"{norm} = qmodel.rms_norm %s, %c epsilon 1.0e-5 : ({{0}}, {{2}}) -> {{0}}"
+                  + (f"\n  %r0 = qmodel.activation {after} %n : ({{0}}) -> {{r0}}" if after else ""),
+                  f32(want), tolerance=4e-6)
     return suite
 
 
