@@ -25,7 +25,9 @@ LogicalResult lowerAttention(GpuKernel &gpu, Operation *op) {
   DimExpr queries = gpu.shape(attention.getQ())[2];
   constexpr int64_t splitKeys = AttentionDecode::splitKeys;
   bool hasOneQuery = queries.asConstant() == 1;
-  bool hasTiles = !hasOneQuery && AttentionPrefill::accepts(attention);
+  bool isOnTensorCores = AttentionPrefill::accepts(attention);
+  bool hasTiles = !hasOneQuery && (isOnTensorCores ||
+                                   AttentionPrefillFloat::accepts(attention));
   bool hasFewKeys = total.asConstant() && *total.asConstant() <= splitKeys;
   LaunchTable table;
   auto add = [&](Launch launch, std::optional<int64_t> upTo = std::nullopt) {
@@ -45,7 +47,9 @@ LogicalResult lowerAttention(GpuKernel &gpu, Operation *op) {
     // With many queries there are blocks enough.
     table.over = queries;
     add(hasFewKeys ? decode.whole() : decode.split(), fewQueries);
-    add(hasTiles ? AttentionPrefill::launch(gpu, attention) : decode.whole());
+    add(!hasTiles         ? decode.whole()
+        : isOnTensorCores ? AttentionPrefill::launch(gpu, attention)
+                          : AttentionPrefillFloat::launch(gpu, attention));
   }
   gpu.launch(std::move(table));
   return success();

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A function for an attention whose blocks have tiles of queries, with products
-// of tensor cores; AttentionPrefill.cpp says how it works.
+// Functions for an attention whose blocks have tiles of queries;
+// AttentionPrefill.cpp and AttentionPrefillFloat.cpp say how they work.
 //
 //===----------------------------------------------------------------------===//
 
@@ -19,11 +19,21 @@
 
 namespace nibble::cuda {
 
+/// Products of tensor cores.
 class AttentionPrefill {
 public:
   /// Whether keys and values are of one type of 16 bits, and heads so narrow
   /// that a warp has its rows in registers. Products of float32 would have to
   /// be rounded first.
+  static bool accepts(qmodel::AttentionOp op);
+
+  static Launch launch(GpuKernel &gpu, qmodel::AttentionOp op);
+};
+
+/// Products in float32, of any caches.
+class AttentionPrefillFloat {
+public:
+  /// Whether heads are so narrow that a block has its rows in shared memory.
   static bool accepts(qmodel::AttentionOp op);
 
   static Launch launch(GpuKernel &gpu, qmodel::AttentionOp op);

@@ -38,9 +38,7 @@ using namespace mlir;
 
 namespace nibble::cuda {
 
-constexpr int64_t warpBlocks = FragmentPlan::warpBlocks;
-constexpr int64_t tileInputs =
-    FragmentLayout::tileSteps * FragmentLayout::stepValues;
+constexpr int64_t mostWarpBlocks = FragmentPlan::mostWarpBlocks;
 /// Elements of x that a thread puts into shared memory at once: 16 bytes.
 constexpr int64_t unit = 8;
 
@@ -123,8 +121,8 @@ void FragmentLinear::placeWarp() {
       code.minimum(code.sub(tokens, firstToken), constant(plan.tokens));
   firstBlock = code.mul(
       code.add(code.mul(function.block(0), constant(plan.rowWarps)), rowWarp),
-      constant(warpBlocks));
-  for (int64_t i = 0; i < warpBlocks; ++i)
+      constant(plan.warpBlocks));
+  for (int64_t i = 0; i < plan.warpBlocks; ++i)
     stored[i] = code.minimum(code.add(firstBlock, constant(i)),
                              constant(layout.blocks() - 1));
   firstTile = plan.splits == 1
@@ -133,8 +131,8 @@ void FragmentLinear::placeWarp() {
 }
 
 void FragmentLinear::placeShared() {
-  int64_t elements = plan.tokens * plan.sharedStride();
-  int64_t floats = (plan.stepWarps - 1) * plan.rowWarps * warpBlocks *
+  int64_t elements = plan.tokens * plan.sharedStride(layout);
+  int64_t floats = (plan.stepWarps - 1) * plan.rowWarps * plan.warpBlocks *
                    plan.tokenTiles() * FragmentPlan::warpSize * 4;
   Value bytes =
       function.shared(code.i8(), {std::max(2 * elements, 4 * floats)});
@@ -150,17 +148,18 @@ void FragmentLinear::placeShared() {
                                                   type.getMemorySpace()),
                                   bytes, index(constant(0)), ValueRange());
   };
-  staged = view({plan.tokens, plan.sharedStride()}, multiplied);
+  staged = view({plan.tokens, plan.sharedStride(layout)}, multiplied);
   if (floats)
     partial = view({floats}, code.f32());
 
   // Lane 8 i + r gives the address of row r of matrix i. Of eight tokens, four
-  // matrices are two steps; of more, one step of two times eight.
+  // matrices are two steps, or one of a sparse product; of more, one step of
+  // two times eight.
   Value matrix = code.divide(lane, constant(8), true);
   Value matrixRow = code.remainder(lane, constant(8), true);
   Value last = code.sub(blockTokens, constant(1));
-  bool isOne = plan.tokenTiles() == 1;
-  for (int64_t first = 0; first < plan.tokenTiles(); first += 2) {
+  bool isOne = plan.tokenTiles() == 1 || layout.sparse24;
+  for (int64_t first = 0; first < plan.tokenTiles(); first += isOne ? 1 : 2) {
     Value token = code.add(matrixRow, constant(8 * first));
     if (!isOne)
       token = code.add(
@@ -170,7 +169,7 @@ void FragmentLinear::placeShared() {
   Value part = isOne ? matrix : code.remainder(matrix, constant(2), true);
   matrixColumn =
       code.add(code.mul(part, constant(8)),
-               code.mul(stepWarp, constant(plan.warpTiles * tileInputs)));
+               code.mul(stepWarp, constant(plan.warpTiles * tileInputs())));
 }
 
 //===----------------------------------------------------------------------===//
@@ -191,21 +190,28 @@ Value FragmentLinear::loadVector(Type element, int64_t count, Value base,
 
 Values FragmentLinear::Tile::values() const {
   Values all;
-  for (int64_t i = 0; i < warpBlocks; ++i)
+  for (int64_t i = 0; i < mostWarpBlocks; ++i) {
     for (const auto *part : {&chunks[i], &scales[i], &zeros[i]})
       all.append(part->begin(), part->end());
+    all.append(positions[i].begin(), positions[i].end());
+  }
   return all;
 }
 
 FragmentLinear::Tile
 FragmentLinear::Tile::with(llvm::ArrayRef<Value> values) const {
   Tile tile = *this;
-  for (int64_t i = 0; i < warpBlocks; ++i)
+  auto take = [&](llvm::MutableArrayRef<Value> part) {
+    for (Value &value : part) {
+      value = values.front();
+      values = values.drop_front();
+    }
+  };
+  for (int64_t i = 0; i < mostWarpBlocks; ++i) {
     for (auto *part : {&tile.chunks[i], &tile.scales[i], &tile.zeros[i]})
-      for (Value &value : *part) {
-        value = values.front();
-        values = values.drop_front();
-      }
+      take(*part);
+    take(tile.positions[i]);
+  }
   return tile;
 }
 
@@ -253,7 +259,7 @@ FragmentLinear::Tile FragmentLinear::loadValidTile(Value first, int64_t i) {
   Value number = code.add(first, constant(i));
   auto tileBytes = static_cast<int64_t>(layout.tileBytes());
   int64_t blockBytes = layout.chunks() * FragmentLayout::chunkBytes;
-  for (int64_t block = 0; block < warpBlocks; ++block) {
+  for (int64_t block = 0; block < plan.warpBlocks; ++block) {
     Value rowTile =
         code.divide(stored[block], constant(FragmentLayout::tileBlocks), true);
     Value inTile = code.remainder(stored[block],
@@ -269,6 +275,16 @@ FragmentLinear::Tile FragmentLinear::loadValidTile(Value first, int64_t i) {
       tile.chunks[block].push_back(loadVector(
           code.i32(), 4, base,
           constant(i * tileBytes + chunk * FragmentLayout::chunkBytes)));
+    if (layout.sparse24) {
+      // Behind all values of the tile.
+      int64_t behind = FragmentLayout::tileBlocks * blockBytes;
+      Value at =
+          code.add(code.mul(inTile, constant(FragmentLayout::positionBytes -
+                                             blockBytes)),
+                   code.mul(lane, constant(8 - 16)));
+      tile.positions[block].push_back(loadVector(
+          code.i32(), 2, address(base, at), constant(i * tileBytes + behind)));
+    }
     // With the first tile of a group: the last one may not be there.
     bool isScaled = plan.scalesWeights || i % scaledTiles == 0;
     for (int64_t segment = 0; segment < segments; ++segment) {
@@ -335,15 +351,15 @@ Value FragmentLinear::loadUnit(Value first, int64_t offset, Value isThere) {
 }
 
 /// The same one by one: inputs need not be there, nor follow each other where
-/// groups are padded. `half`: 0 or 8, in step `step` of the row.
-Value FragmentLinear::loadElements(Value token, Value step, Value half,
+/// groups are padded. `inStep`: the first of them, in step `step` of the row.
+Value FragmentLinear::loadElements(Value token, Value step, Value inStep,
                                    Value isRow) {
   Type type = getElementTypeOrSelf(op.getX().getType());
   Value group = code.divide(step, constant(layout.groupSteps()), true);
   Value inGroup = code.add(
       code.mul(code.remainder(step, constant(layout.groupSteps()), true),
-               constant(FragmentLayout::stepValues)),
-      half);
+               constant(layout.stepInputs())),
+      inStep);
   Values elements;
   for (int64_t i = 0; i < unit; ++i) {
     Value own = code.add(inGroup, constant(i));
@@ -391,10 +407,10 @@ void FragmentLinear::storeUnit(Value unitOfX, Value row, Value column) {
 /// Puts the inputs of a phase into shared memory. A thread has the same eight
 /// inputs of some tokens, and loads several before it waits for the first.
 void FragmentLinear::stage(Value phase) {
-  int64_t unitsOfRow = plan.phaseInputs() / unit;
+  int64_t unitsOfRow = plan.phaseInputs(layout) / unit;
   int64_t rowStep = plan.threads() / unitsOfRow;
   Type type = getElementTypeOrSelf(op.getX().getType());
-  int64_t atOnce = type.isF32() ? 4 : 8; // as registers allow
+  int64_t atOnce = type.isF32() ? 2 : 4; // as registers allow
 
   Value firstRow = code.divide(thread, constant(unitsOfRow), true);
   Value column = code.remainder(thread, constant(unitsOfRow), true);
@@ -408,10 +424,10 @@ void FragmentLinear::stage(Value phase) {
   };
 
   bool isDense =
-      layout.groups() == 1 || layout.group % FragmentLayout::stepValues == 0;
+      layout.groups() == 1 || layout.group % layout.stepInputs() == 0;
   std::function<Value(int64_t)> load;
   if (isDense && layout.in % unit == 0) {
-    Value input = code.add(code.mul(tile, constant(tileInputs)),
+    Value input = code.add(code.mul(tile, constant(tileInputs())),
                            code.mul(column, constant(unit)));
     Value isInput = code.compare(Compare::lt, input, constant(layout.in));
     Value first = code.address(
@@ -423,12 +439,14 @@ void FragmentLinear::stage(Value phase) {
                       code.bitAnd(isInput, isRow(i)));
     };
   } else {
+    int64_t unitsOfStep = layout.stepInputs() / unit;
     Value step = code.add(code.mul(tile, constant(FragmentLayout::tileSteps)),
-                          code.divide(column, constant(2), true));
-    Value half =
-        code.mul(code.remainder(column, constant(2), true), constant(unit));
+                          code.divide(column, constant(unitsOfStep), true));
+    Value inStep = code.mul(code.remainder(column, constant(unitsOfStep), true),
+                            constant(unit));
     load = [=, this](int64_t i) {
-      return loadElements(code.add(firstToken, rowOf(i)), step, half, isRow(i));
+      return loadElements(code.add(firstToken, rowOf(i)), step, inStep,
+                          isRow(i));
     };
   }
   for (int64_t i = 0; i * rowStep < plan.tokens; i += atOnce) {
@@ -441,23 +459,30 @@ void FragmentLinear::stage(Value phase) {
   }
 }
 
-/// The registers of B for a step of tile `tile` of the warp, by eight tokens.
-llvm::SmallVector<std::array<Value, 2>> FragmentLinear::tokensOf(int64_t tile,
-                                                                 int64_t step) {
-  bool isOne = plan.tokenTiles() == 1;
+/// The registers of B for a step of tile `tile` of the warp, by eight tokens:
+/// two, or four of a sparse product, which is twice as deep.
+llvm::SmallVector<Values> FragmentLinear::tokensOf(int64_t tile, int64_t step) {
+  bool isOne = plan.tokenTiles() == 1 && !layout.sparse24;
   if (isOne && step % 2 == 1)
     return std::move(keptTokens);
-  Value column = index(code.add(
-      matrixColumn,
-      constant(tile * tileInputs + step * FragmentLayout::stepValues)));
-  llvm::SmallVector<std::array<Value, 2>> result;
+  Value column =
+      index(code.add(matrixColumn, constant(tile * tileInputs() +
+                                            step * layout.stepInputs())));
+  llvm::SmallVector<Values> result;
   for (Value row : matrixRows) {
     Value four = nvgpu::LdMatrixOp::create(code.builder, code.location,
                                            VectorType::get({4, 2}, multiplied),
                                            staged, ValueRange{row, column},
                                            /*transpose=*/false, /*numTiles=*/4);
-    result.push_back({element(code, four, 0), element(code, four, 1)});
-    result.push_back({element(code, four, 2), element(code, four, 3)});
+    Values registers;
+    for (int64_t i = 0; i < 4; ++i)
+      registers.push_back(element(code, four, i));
+    if (layout.sparse24) {
+      result.push_back(registers);
+      continue;
+    }
+    result.push_back({registers[0], registers[1]});
+    result.push_back({registers[2], registers[3]});
   }
   if (isOne) {
     keptTokens = {result[1]};
@@ -471,7 +496,7 @@ llvm::SmallVector<std::array<Value, 2>> FragmentLinear::tokensOf(int64_t tile,
 //===----------------------------------------------------------------------===//
 
 FragmentLinear::Sums FragmentLinear::zeroSums() {
-  return Sums(warpBlocks * plan.tokenTiles(),
+  return Sums(plan.warpBlocks * plan.tokenTiles(),
               code.zero(VectorType::get({2, 2}, code.f32())));
 }
 
@@ -506,18 +531,16 @@ void FragmentLinear::addScaled(Sums &sums, const Sums &part, const Tile &tile,
 }
 
 /// sum + a b, of registers of two elements. MLIR knows no nvgpu.mma.sync of
-/// bfloat16, whose registers PTX calls b32.
+/// bfloat16, whose registers PTX calls b32, and no ordered metadata there.
 Value FragmentLinear::product(llvm::ArrayRef<Value> a, llvm::ArrayRef<Value> b,
-                              Value sum) {
+                              Value sum, Value positions, int64_t step) {
   OpBuilder &builder = code.builder;
   auto registers = [&](llvm::ArrayRef<Value> pairs) {
-    Values words;
-    for (Value pair : pairs)
-      words.push_back(multiplied.isBF16()
-                          ? LLVM::BitcastOp::create(builder, code.location,
-                                                    code.i32(), pair)
-                                .getResult()
-                          : pair);
+    Values words(pairs);
+    if (multiplied.isBF16())
+      for (Value &word : words)
+        word =
+            LLVM::BitcastOp::create(builder, code.location, code.i32(), word);
     return words;
   };
   Values sums;
@@ -527,11 +550,23 @@ Value FragmentLinear::product(llvm::ArrayRef<Value> a, llvm::ArrayRef<Value> b,
       builder.getContext(), llvm::SmallVector<Type>(4, code.f32()));
   NVVM::MMATypes type =
       multiplied.isBF16() ? NVVM::MMATypes::bf16 : NVVM::MMATypes::f16;
-  Value result = NVVM::MmaOp::create(
-      builder, code.location, record, registers(a), registers(b), sums,
-      {16, 8, 16}, /*b1Op=*/std::nullopt, /*intOverflow=*/std::nullopt,
-      std::array{type, type},
-      std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
+  Value result;
+  if (positions) {
+    auto sparse = NVVM::MmaSpOp::create(
+        builder, code.location, record, registers(a), registers(b), sums,
+        element(code, positions, step / 2),
+        LLVM::ConstantOp::create(builder, code.location, code.i32(),
+                                 builder.getI32IntegerAttr(step % 2)),
+        {16, 8, 32}, /*intOverflow=*/std::nullopt, std::array{type, type});
+    sparse.setOrderedMetadata(true);
+    result = sparse;
+  } else {
+    result = NVVM::MmaOp::create(
+        builder, code.location, record, registers(a), registers(b), sums,
+        {16, 8, 16}, /*b1Op=*/std::nullopt, /*intOverflow=*/std::nullopt,
+        std::array{type, type},
+        std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
+  }
   for (int64_t i = 0; i < 4; ++i)
     sums[i] = LLVM::ExtractValueOp::create(builder, code.location, result, i);
   return fromElements(code, sum.getType(), sums);
@@ -544,7 +579,7 @@ void FragmentLinear::multiplyStep(const Tile &tile, int64_t i, int64_t step,
                                   Sums &sums) {
   int64_t segment = segments ? step / segmentSteps : 0;
   const Tile &source = segments ? tile : constants;
-  llvm::SmallVector<std::array<Value, 2>> x = tokensOf(i, step);
+  llvm::SmallVector<Values> x = tokensOf(i, step);
   for (int64_t block = firstBlock; block < endBlock; ++block) {
     std::array<Value, 4> a = codes.registers(
         tile.chunks[block], step,
@@ -554,7 +589,8 @@ void FragmentLinear::multiplyStep(const Tile &tile, int64_t i, int64_t step,
         a[r] = scaled(a[r], element(code, tile.scales[block][segment], r % 2));
     for (int64_t j = 0; j < plan.tokenTiles(); ++j) {
       Value &sum = sums[block * plan.tokenTiles() + j];
-      sum = product(a, x[j], sum);
+      sum = product(a, x[j], sum,
+                    layout.sparse24 ? tile.positions[block][0] : Value(), step);
     }
   }
 }
@@ -569,13 +605,13 @@ void FragmentLinear::multiplyTiles(llvm::ArrayRef<Tile> tiles, int64_t first,
   if (!segments || plan.scalesWeights) {
     for (int64_t step = 0; step < count * steps; ++step)
       multiplyStep(tiles[step / steps], first + step / steps, step % steps, 0,
-                   warpBlocks, sums);
+                   plan.warpBlocks, sums);
     return;
   }
-  int64_t together = plan.tokenTiles() > 2 ? 1 : warpBlocks;
+  int64_t together = plan.tokenTiles() > 2 ? 1 : plan.warpBlocks;
   int64_t interval = count > 1 ? count * steps : segmentSteps;
   for (int64_t begin = 0; begin < count * steps; begin += interval)
-    for (int64_t block = 0; block < warpBlocks; block += together) {
+    for (int64_t block = 0; block < plan.warpBlocks; block += together) {
       Sums part = zeroSums();
       for (int64_t step = begin; step < begin + interval; ++step)
         multiplyStep(tiles[step / steps], first + step / steps, step % steps,
@@ -609,7 +645,7 @@ FragmentLinear::PhaseResult FragmentLinear::emitPhase(Value phase, Tiles tiles,
 
 /// The sums of all warps with these outputs, in warps with stepWarp 0.
 FragmentLinear::Sums FragmentLinear::combineWarps(Sums sums) {
-  int64_t count = warpBlocks * plan.tokenTiles();
+  int64_t count = plan.warpBlocks * plan.tokenTiles();
   Type flat = code.vector(code.f32(), 4);
   auto at = [&](Value warpOfSteps, int64_t i) {
     Value group =
@@ -654,7 +690,7 @@ void FragmentLinear::finish(const Sums &sums) {
   Type type = getElementTypeOrSelf(op.getResult().getType());
   bool isWhole = plan.splits == 1;
   Value target = isWhole ? kernel.output(op.getResult()) : function.workspace;
-  for (int64_t block = 0; block < warpBlocks; ++block) {
+  for (int64_t block = 0; block < plan.warpBlocks; ++block) {
     Value scale;
     if (op.getScales() && !segments)
       scale = loadScale(block, constant(0));
@@ -701,7 +737,7 @@ void FragmentLinear::emit() {
   placeShared();
   implied = codes.impliedZeros();
   if (!segments && op.getZeros())
-    for (int64_t block = 0; block < warpBlocks; ++block)
+    for (int64_t block = 0; block < plan.warpBlocks; ++block)
       constants.zeros[block].push_back(loadZero(block, constant(0)));
 
   Tiles tiles = loadTiles(constant(0));

@@ -35,9 +35,10 @@ public:
 private:
   // What is loaded of a tile for the two blocks of a warp.
   struct Tile {
-    llvm::SmallVector<Value, 4> chunks[FragmentPlan::warpBlocks];
-    llvm::SmallVector<Value, 4> scales[FragmentPlan::warpBlocks];
-    llvm::SmallVector<Value, 4> zeros[FragmentPlan::warpBlocks];
+    llvm::SmallVector<Value, 4> chunks[FragmentPlan::mostWarpBlocks];
+    llvm::SmallVector<Value, 1> positions[FragmentPlan::mostWarpBlocks];
+    llvm::SmallVector<Value, 4> scales[FragmentPlan::mostWarpBlocks];
+    llvm::SmallVector<Value, 4> zeros[FragmentPlan::mostWarpBlocks];
     /// All of these in one order, to be carried by a loop.
     Values values() const;
     /// The same tile with other values.
@@ -66,7 +67,7 @@ private:
   Value loadUnit(Value first, int64_t offset, Value isThere);
   Value loadElements(Value token, Value step, Value half, Value isRow);
   void storeUnit(Value unit, Value row, Value column);
-  llvm::SmallVector<std::array<Value, 2>> tokensOf(int64_t tile, int64_t step);
+  llvm::SmallVector<Values> tokensOf(int64_t tile, int64_t step);
 
   // Products.
   struct PhaseResult {
@@ -75,7 +76,8 @@ private:
   };
   PhaseResult emitPhase(Value phase, Tiles tiles, Sums sums, bool hasNext);
   void multiplyTiles(llvm::ArrayRef<Tile> tiles, int64_t first, Sums &sums);
-  Value product(llvm::ArrayRef<Value> a, llvm::ArrayRef<Value> b, Value sum);
+  Value product(llvm::ArrayRef<Value> a, llvm::ArrayRef<Value> b, Value sum,
+                Value positions, int64_t step);
   void multiplyStep(const Tile &tile, int64_t i, int64_t step,
                     int64_t firstBlock, int64_t endBlock, Sums &sums);
   Value scaled(Value pair, Value scale);
@@ -89,6 +91,9 @@ private:
 
   Value index(Value i64); ///< as index
   Value constant(int64_t value) { return code.index(value); }
+  int64_t tileInputs() const {
+    return FragmentLayout::tileSteps * layout.stepInputs();
+  }
 
   GpuFunction &function;
   Kernel &kernel;
@@ -106,16 +111,16 @@ private:
 
   Value thread, lane, row, quad; ///< row: 0..7, quad: 0..3
   Value rowWarp, stepWarp;
-  Value tokens, firstToken, blockTokens;  ///< of all, of the block's, how many
-  Value firstBlock;                       ///< block of 16 outputs of the warp
-  Value stored[FragmentPlan::warpBlocks]; ///< the same, one that is there
-  Value firstTile;                        ///< of the block's split
-  Value staged, partial;                  ///< shared memory as two memrefs
-  llvm::SmallVector<Value, 4> matrixRows; ///< for ldmatrix, by eight tokens
+  Value tokens, firstToken, blockTokens; ///< of all, of the block's, how many
+  Value firstBlock;                      ///< block of 16 outputs of the warp
+  Value stored[FragmentPlan::mostWarpBlocks]; ///< the same, one that is there
+  Value firstTile;                            ///< of the block's split
+  Value staged, partial;                      ///< shared memory as two memrefs
+  llvm::SmallVector<Value, 4> matrixRows;     ///< for ldmatrix, by eight tokens
   Value matrixColumn;
   FragmentZeros implied;
   Tile constants; ///< zero points of a weight with one group
-  llvm::SmallVector<std::array<Value, 2>> keptTokens; ///< of the odd step
+  llvm::SmallVector<Values> keptTokens; ///< of the odd step
 };
 
 } // namespace nibble::cuda

@@ -29,6 +29,12 @@ FragmentPlan FragmentPlan::of(const FragmentLayout &layout, int64_t tokens,
                               bool maySplit, bool mayScaleWeights) {
   FragmentPlan plan;
   plan.tokens = tokens;
+  plan.scalesWeights =
+      mayScaleWeights && layout.groups() > 1 && tokens >= layout.group / 2;
+  // Sums of 64 tokens for 32 outputs, and those of a group beside them, would
+  // take all registers.
+  bool scalesSums = layout.groups() > 1 && !plan.scalesWeights;
+  plan.warpBlocks = scalesSums && tokens == mostTokens ? 1 : mostWarpBlocks;
   int64_t tiles = layout.tiles();
 
   // Eight warps. The more tokens, the more outputs must share what is read of
@@ -38,7 +44,7 @@ FragmentPlan FragmentPlan::of(const FragmentLayout &layout, int64_t tokens,
   plan.stepWarps = std::min(warps / rowWarps, powerBelow(tiles));
   plan.rowWarps = std::min(
       rowWarps,
-      powerAbove(ceilDivide(layout.out, warpBlocks * layout.blockRows)));
+      powerAbove(ceilDivide(layout.out, plan.warpBlocks * layout.blockRows)));
 
   int64_t splits = 1;
   if (maySplit)
@@ -50,8 +56,10 @@ FragmentPlan FragmentPlan::of(const FragmentLayout &layout, int64_t tokens,
   // fill as many registers in smaller numbers.
   int64_t most = 32 / plan.tokenTiles() / (warps / rowWarps);
   most = std::clamp<int64_t>(16 / layout.element.bits, 1, most);
-  // Beside 64 sums, and as many of a group, not even two tiles of 8 bits.
-  if (tokens == mostTokens && layout.groups() > 1 && layout.element.bits == 8)
+  if (layout.sparse24) // a tile is twice as many inputs
+    most = std::max<int64_t>(most / 2, 1);
+  // Codes of 8 bits take more registers on their way, beside sums of a group.
+  if (tokens > 8 && layout.groups() > 1 && layout.element.bits == 8)
     most = 1;
   int64_t share = ceilDivide(ceilDivide(tiles, splits), plan.stepWarps);
   plan.warpTiles = std::min(most, powerAbove(share));
@@ -60,8 +68,6 @@ FragmentPlan FragmentPlan::of(const FragmentLayout &layout, int64_t tokens,
                     plan.phaseTiles();
   plan.splits = ceilDivide(tiles, plan.splitTiles);
   plan.blocksPerSm = tokens == 8 && layout.group >= 128 ? 2 : 1;
-  plan.scalesWeights =
-      mayScaleWeights && layout.groups() > 1 && tokens >= layout.group / 2;
   return plan;
 }
 

@@ -20,13 +20,13 @@
 namespace nibble::cuda {
 
 struct FragmentPlan {
-  /// Blocks of 16 outputs of a warp: they share what is loaded of x.
-  static constexpr int64_t warpBlocks = 2;
+  static constexpr int64_t mostWarpBlocks = 2;
   static constexpr int64_t warpSize = 32;
   /// Tokens of a block in the largest plan; more tokens take more blocks.
   static constexpr int64_t mostTokens = 64;
 
   int64_t tokens;     ///< of a block: 8, 16, 32 or 64
+  int64_t warpBlocks; ///< blocks of 16 outputs of a warp, which share x
   int64_t rowWarps;   ///< warps side by side along outputs
   int64_t stepWarps;  ///< warps that share the inputs of an output
   int64_t warpTiles;  ///< tiles that a warp loads ahead; a power of two
@@ -54,13 +54,14 @@ struct FragmentPlan {
   int64_t phaseTiles() const { return warpTiles * stepWarps; }
   int64_t phases() const { return splitTiles / phaseTiles(); }
   /// Inputs of a phase, with padding.
-  int64_t phaseInputs() const {
-    return phaseTiles() * FragmentLayout::tileSteps *
-           FragmentLayout::stepValues;
+  int64_t phaseInputs(const FragmentLayout &layout) const {
+    return phaseTiles() * FragmentLayout::tileSteps * layout.stepInputs();
   }
   /// Elements from a token to the next in shared memory: 16 bytes more than
   /// inputs, so that the rows of a matrix are in distinct banks.
-  int64_t sharedStride() const { return phaseInputs() + 8; }
+  int64_t sharedStride(const FragmentLayout &layout) const {
+    return phaseInputs(layout) + 8;
+  }
 };
 
 } // namespace nibble::cuda

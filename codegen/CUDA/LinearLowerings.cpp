@@ -32,7 +32,7 @@ class FragmentLaunches {
 public:
   FragmentLaunches(GpuKernel &gpu, qkernel::PackedLinearOp op)
       : gpu(gpu), op(op), layout(qkernel::fragmentLayout(op.getFragments())),
-        tokens(gpu.rows(op.getX())) {
+        x(op.getX()), tokens(gpu.rows(op.getX())) {
     FragmentsAttr fragments = op.getFragments();
     Type type = qkernel::multipliedType(
         fragments, getElementTypeOrSelf(op.getX().getType()));
@@ -45,13 +45,19 @@ private:
   using FragmentsAttr = qkernel::FragmentsAttr;
 
   FragmentPlan planFor(int64_t blockTokens, bool maySplit) const {
-    return FragmentPlan::of(layout, blockTokens, maySplit, mayScaleWeights);
+    FragmentPlan plan =
+        FragmentPlan::of(layout, blockTokens, maySplit, mayScaleWeights);
+    // Rounding x takes registers that two blocks do not have.
+    if (getElementTypeOrSelf(x.getType()).isF32())
+      plan.blocksPerSm = 1;
+    return plan;
   }
   Launch launchOf(const FragmentPlan &plan, const llvm::Twine &suffix);
 
   GpuKernel &gpu;
   qkernel::PackedLinearOp op;
   FragmentLayout layout;
+  Value x;
   DimExpr tokens;
   bool mayScaleWeights;
 };
@@ -182,8 +188,8 @@ bool acceptsLinear(const GpuKernel &gpu, Operation *op) {
   for (Value operand : op->getOperands())
     if (!gpu.isInMemory(operand))
       return false;
-  if (qkernel::FragmentsAttr fragments = linear.getFragments())
-    return !fragments.getSparse24();
+  if (linear.getFragments())
+    return true;
   qkernel::LayoutAttr rows = linear.getRowLayout();
   return isa<FloatType>(rows.getElement()) && !rows.getSparse24();
 }

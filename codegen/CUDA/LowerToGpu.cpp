@@ -84,7 +84,7 @@ LogicalResult emit(GpuKernel &gpu, const Part &part) {
     emitThreads(
         gpu, [&](Kernel &) { return gpu.elementCount(result); },
         [&](Kernel &kernel, Value position) {
-          Values index = kernel.indexOf(position, kernel.shape(result));
+          Values index = kernel.elementIndex(position, kernel.shape(result));
           kernel.storeAt(result, position, kernel.element(result, index));
         });
     return success();

@@ -30,7 +30,9 @@
 #include "mlir/Conversion/UBToLLVM/UBToLLVM.h"
 #include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVM.h"
 #include "mlir/Conversion/VectorToSCF/VectorToSCF.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
+#include "mlir/Dialect/GPU/Transforms/Passes.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/MemRef/Transforms/Passes.h"
@@ -78,9 +80,12 @@ bool meets(const CudaTarget &target, Requirement requirement) {
   return target.capability >= requirement.capability;
 }
 
-/// Vectors of several dimensions in pieces of one.
-LogicalResult lowerVectors(gpu::GPUModuleOp kernels) {
+/// Vectors of several dimensions become pieces of one; ids that devices do not
+/// have, arithmetic on those that they have.
+LogicalResult lowerVectorsAndIds(gpu::GPUModuleOp kernels) {
   RewritePatternSet patterns(kernels.getContext());
+  populateGpuGlobalIdPatterns(patterns);
+  populateGpuSubgroupIdPatterns(patterns);
   vector::populateVectorBitCastLoweringPatterns(patterns);
   vector::populateVectorBroadcastLoweringPatterns(patterns);
   vector::populateVectorShapeCastLoweringPatterns(patterns);
@@ -89,7 +94,17 @@ LogicalResult lowerVectors(gpu::GPUModuleOp kernels) {
   vector::populateVectorRankReducingFMAPattern(patterns);
   vector::populateVectorFromElementsUnrollPatterns(patterns);
   vector::populateVectorToElementsUnrollPatterns(patterns);
-  return applyPatternsGreedily(kernels, std::move(patterns));
+  if (failed(applyPatternsGreedily(kernels, std::move(patterns))))
+    return failure();
+  constexpr int64_t warpSize = 32;
+  kernels.walk([](gpu::SubgroupSizeOp op) {
+    OpBuilder builder(op);
+    op.replaceAllUsesWith(
+        arith::ConstantIndexOp::create(builder, op.getLoc(), warpSize)
+            .getResult());
+    op.erase();
+  });
+  return success();
 }
 
 /// Everything that is left, with one idea of what types become: so that it does
@@ -127,7 +142,7 @@ LogicalResult lower(ModuleOp module) {
   last.addPass(createCSEPass());
   last.addPass(createReconcileUnrealizedCastsPass());
   if (failed(lowerPtxAndMath(kernels)) || failed(first.run(module)) ||
-      failed(lowerVectors(kernels)) || failed(convertToLlvm(kernels)))
+      failed(lowerVectorsAndIds(kernels)) || failed(convertToLlvm(kernels)))
     return failure();
   return last.run(module);
 }

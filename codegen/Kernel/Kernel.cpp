@@ -47,7 +47,15 @@ Values Kernel::indexOf(Value position, llvm::ArrayRef<DimExpr> shape) {
   return index;
 }
 
+Values Kernel::elementIndex(Value position, llvm::ArrayRef<DimExpr> shape) {
+  current = {position, indexOf(position, shape), shape.vec()};
+  return current->index;
+}
+
 Value Kernel::positionOf(Index index, llvm::ArrayRef<DimExpr> shape) {
+  if (current && index == Index(current->index) &&
+      shape == llvm::ArrayRef(current->shape))
+    return current->position;
   Value position = code.index(0);
   for (auto [i, size] : llvm::zip_equal(index, shape))
     position = code.add(code.mul(position, evaluate(size)), i);

@@ -280,6 +280,11 @@ void Part::emitBlocks(Kernel &kernel, Value task) const {
     if (partitionOf(op) != Partition::Blocks)
       continue;
     const Lowering *lowering = lowerings->find(op);
+    if (!lowering->tile) {
+      kernel.unsupported(op, "other ops that share its tasks; lower without "
+                             "qkernel-fuse");
+      return;
+    }
     TaskTile own = lowering->tile(kernel, op, task);
     if (tile && (lowering->tasks(kernel, op) != count ||
                  own.rows != tile->rows || own.columns != tile->columns)) {

@@ -11,17 +11,17 @@
 
 namespace nibble {
 
-// The least version of the PTX ISA that knows the device, but 8.5, which brings
-// sparse products with ordered metadata to the older ones. LLVM ends the
-// process where a version does not know a device, so this table is what it is
-// asked for.
+// The least version of the PTX ISA that has the device and what kernels
+// use: 8.5 for sparse products with ordered metadata, 8.6 for bulk copies to
+// the memory of the own block. LLVM ends the process where a version does not
+// have something.
 //
 // A device that is not in the list has a driver of at least 2024, whose version
 // of PTX is 8.5 or later.
 std::span<const CudaTarget> cudaTargets() {
   static const CudaTarget targets[] = {
       {"sm_80", 85, 80, false, false},     {"sm_86", 85, 86, false, false},
-      {"sm_89", 85, 89, false, false},     {"sm_90a", 85, 90, true, false},
+      {"sm_89", 85, 89, false, false},     {"sm_90a", 86, 90, true, false},
       {"sm_100a", 86, 100, true, false},   {"sm_120a", 87, 120, true, false},
       {"compute_80", 85, 80, false, true},
   };

@@ -128,13 +128,9 @@ private:
     FailureOr<std::optional<QuantizedInput>> input = quantizedInput(linear);
     if (failed(input))
       return failure();
-    StringRef noPositions;
-    if (*input)
-      noPositions = "no kernel multiplies its codes with codes of x";
-    else if (family == PackFamily::Cuda)
-      noPositions = "no kernel for tensor cores reads its positions";
-    FailureOr<PackedSymbols> symbols =
-        linearSymbols(linear, layerTable->keepsPositions(linear, noPositions));
+    FailureOr<PackedSymbols> symbols = linearSymbols(
+        linear, layerTable->keepsPositions(
+                    linear, positionsRefusal(linear, input->has_value())));
     FailureOr<Value> bias = floatBias(linear);
     if (failed(symbols) || failed(bias))
       return failure();
@@ -234,6 +230,24 @@ private:
     if (key && succeeded(symbols))
       cache[key] = *symbols;
     return symbols;
+  }
+
+  /// Why no kernel reads the positions of a 2:4 sparse weight; empty if one does.
+  StringRef positionsRefusal(LinearOp linear, bool hasCodesOfX) {
+    if (hasCodesOfX)
+      return "no kernel multiplies its codes with codes of x";
+    if (family != PackFamily::Cuda)
+      return "";
+    Value stored = linear.getWeight();
+    if (auto sparse = stored.getDefiningOp<Decompress24Op>())
+      stored = sparse.getValues();
+    if (DequantizeOp dequantize = codesOf(linear.getWeight()))
+      stored = dequantize.getCodes();
+    unsigned bits =
+        cast<RankedTensorType>(stored.getType()).getElementTypeBitWidth();
+    return bits <= 4 || bits == 16
+               ? ""
+               : "sparse tensor cores take values of 4 or 16 bits";
   }
 
   /// Whether tensor cores multiply this weight as it is; else a remark says why

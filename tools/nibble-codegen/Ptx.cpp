@@ -14,15 +14,20 @@
 
 #include "Codegen.h"
 
+#include "llvm/Analysis/LoopInfo.h"
+#include "llvm/IR/Dominators.h"
 #include "llvm/IR/IRBuilder.h"
+#include "llvm/IR/InlineAsm.h"
 #include "llvm/IR/Module.h"
 #include "llvm/Support/NVPTXAddrSpace.h"
 
 using namespace nibble;
 using namespace nibble::codegen;
 
+namespace {
+
 /// Replaces generic pointers by casts of global ones.
-static void useGlobalParameters(llvm::Function &kernel) {
+void useGlobalParameters(llvm::Function &kernel) {
   llvm::IRBuilder<> builder(&kernel.getEntryBlock(),
                             kernel.getEntryBlock().begin());
   for (llvm::Argument &argument : kernel.args()) {
@@ -39,9 +44,32 @@ static void useGlobalParameters(llvm::Function &kernel) {
   }
 }
 
+bool isProduct(const llvm::Instruction &instruction) {
+  auto *call = llvm::dyn_cast<llvm::CallInst>(&instruction);
+  if (!call)
+    return false;
+  if (auto *code = llvm::dyn_cast<llvm::InlineAsm>(call->getCalledOperand()))
+    return code->getAsmString().starts_with("wgmma");
+  const llvm::Function *callee = call->getCalledFunction();
+  return callee && (callee->getName().starts_with("llvm.nvvm.mma.") ||
+                    callee->getName().starts_with("llvm.nvvm.wgmma."));
+}
+
+/// Generators unroll loops around products of tensor cores as far as registers
+/// go. Neither LLVM nor ptxas is to take them further.
+void keepProductLoops(llvm::Function &function) {
+  llvm::DominatorTree dominators(function);
+  llvm::LoopInfo loops(dominators);
+  for (llvm::Loop *loop : loops.getLoopsInPreorder())
+    if (llvm::any_of(loop->blocks(), [](const llvm::BasicBlock *block) {
+          return llvm::any_of(*block, isProduct);
+        }))
+      loop->setLoopAlreadyUnrolled();
+}
+
 /// Otherwise ptxas would find what is missing, or the driver on another
 /// machine.
-static llvm::Error checkDefined(const llvm::Module &module) {
+llvm::Error checkDefined(const llvm::Module &module) {
   std::string undefined;
   for (const llvm::Function &function : module)
     if (function.isDeclaration() && !function.isIntrinsic())
@@ -51,6 +79,8 @@ static llvm::Error checkDefined(const llvm::Module &module) {
   return llvm::createStringError("the code calls what it does not define: %s",
                                  undefined.c_str());
 }
+
+} // namespace
 
 llvm::Expected<std::string> nibble::codegen::emitPtx(llvm::Module &module,
                                                      const CudaTarget &target) {
@@ -63,8 +93,10 @@ llvm::Expected<std::string> nibble::codegen::emitPtx(llvm::Module &module,
   if (llvm::Error error = checkDefined(module))
     return error;
   for (llvm::Function &function : module)
-    if (function.getCallingConv() == llvm::CallingConv::PTX_Kernel)
+    if (function.getCallingConv() == llvm::CallingConv::PTX_Kernel) {
       useGlobalParameters(function);
+      keepProductLoops(function);
+    }
   optimize(module, **machine);
   return emitFile(module, **machine, llvm::CodeGenFileType::AssemblyFile);
 }

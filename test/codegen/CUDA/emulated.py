@@ -24,6 +24,7 @@ import tempfile
 import numpy as np
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "CPU"))
+import kernels_fused
 import kernels_numpy
 import kernels_quantized
 
@@ -140,9 +141,20 @@ def integer_suite():
     return suite
 
 
+def fused_suite():
+    """Several ops in a step: a thread for each task, with rows of its own."""
+    suite = kernels_numpy.Suite()
+    for rows in (1, 3, 9):
+        for width in (8, 29):
+            kernels_fused.rows_case(suite, rows, width, rows % 3 == 0)
+            kernels_fused.codes_case(suite, rows, width)
+    return suite
+
+
 def main():
     suites = {"model": kernels_numpy.model_suite,
-              "onnx": kernels_numpy.onnx_suite, "integer": integer_suite}
+              "onnx": kernels_numpy.onnx_suite, "integer": integer_suite,
+              "fused": fused_suite}
     suite = suites[sys.argv[1]]()
     if len(sys.argv) > 2:
         with open(sys.argv[2], "w") as file:

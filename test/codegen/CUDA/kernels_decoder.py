@@ -6,7 +6,7 @@
 # ===--------------------------------------------------------------------=== #
 """Kernels of decoders whose threads work together, in the emulator.
 
-    kernels_decoder.py attention|prefill|rows|codes"""
+    kernels_decoder.py attention|floats|prefill|rows|codes"""
 
 import sys
 
@@ -112,9 +112,27 @@ def several_queries(suite, number, seq, total, d, **more):
                    mask_value=MASKS[number % 4], **more)
 
 
+def float_suite():
+    """Tiles of queries in float32, and heads that are too wide for them."""
+    suite = Suite(7)
+    for heads, kv_heads in ((1, 1), (4, 1), (6, 2), (5, 1), (12, 1)):
+        attention_case(suite, heads, kv_heads, 9, 40, 32)
+    for seq, total in ((5, 5), (33, 33), (40, 70), (17, 129)):
+        for static in (False, True):
+            attention_case(suite, 4, 2, seq, total, 16, batch=2, static=static)
+    for d, dv in ((8, 8), (20, 12), (5, 3), (80, 80), (128, 128), (64, 40), (256, 256)):
+        attention_case(suite, 2, 1, 6, 40, d, dv)
+    for kind in ("f16", "bf16"):
+        attention_case(suite, 2, 1, 6, 40, 160, kind=kind)
+    for number in range(24):
+        seq, total = ((5, 31), (20, 100), (9, 64))[number % 3]
+        several_queries(suite, number, seq, total, 16)
+    return suite
+
+
 def prefill_suite():
-    """Tiles of queries with products of tensor cores: queries and weights are
-    rounded to the type of the caches."""
+    """Tiles of queries with products of tensor cores: weights are rounded to the
+    type of the caches."""
     suite = Suite(3)
     kinds = (("f16", 2e-3), ("bf16", 1.5e-2))
     for heads, kv_heads in ((1, 1), (4, 1), (6, 2), (5, 1), (12, 1)):
@@ -204,7 +222,8 @@ def codes_suite():
     return suite
 
 
-SUITES = {"attention": attention_suite, "prefill": prefill_suite, "rows": rows_suite, "codes": codes_suite}
+SUITES = {"attention": attention_suite, "floats": float_suite,
+          "prefill": prefill_suite, "rows": rows_suite, "codes": codes_suite}
 
 if __name__ == "__main__":
     sys.exit(1 if emulated.run(SUITES[sys.argv[1]]()) else 0)

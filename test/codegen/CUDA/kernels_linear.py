@@ -6,7 +6,7 @@
 # ===--------------------------------------------------------------------=== #
 """packed_linear with weights in fragments, in the emulator, against float64.
 
-    kernels_linear.py codes4|codes8|floats|splits|rows
+    kernels_linear.py codes4|codes8|floats|sparse|splits|rows
 
 Weights are packed here from the fragments of mma.m16n8k16 and mma.m16n8k32 as the
 PTX ISA has them, a lane and a register at a time. x is rounded as the kernels do;
@@ -102,6 +102,39 @@ class Matrix:
         return np.ascontiguousarray(self.fragments(steps, 2)).reshape(-1).view(np.uint8)
 
 
+class SparseMatrix(Matrix):
+    """A weight whose kept values [out, in / 2] and positions are stored: a step
+    of 16 values is 32 inputs. Tiles end with the positions of their values."""
+
+    def __init__(self, values, positions, group, padding):
+        super().__init__(values, group // 2, padding)
+        self.marks = Matrix(positions, group // 2, 0)
+        real = Matrix(np.ones_like(positions), group // 2, 0).padded
+        odd = np.arange(real.shape[1]) % 2
+        self.marks.padded = np.where(real == 1, self.marks.padded, odd)
+
+    def words(self, bits):
+        """Ordered metadata of m16n8k32: the half of a word is eight values of row
+        g, the other one of row g + 8; with selector 0 lanes t = 0 and 1 give the
+        words of values 0 to 7 and 8 to 15, with selector 1 lanes 2 and 3."""
+        values = self.words4() if bits == 4 else self.words16()
+        tiles = self.row_tiles * self.tiles
+        marks = self.marks.padded.reshape(self.row_tiles, 4, 16, self.tiles, 64)
+        marks = marks.transpose(0, 3, 1, 2, 4).reshape(tiles, 4, 16, 64)
+        words = np.zeros((tiles, 4, 32, 2), np.uint32)
+        for g in range(8):
+            for step in range(4):
+                for c in range(2):
+                    lane = 4 * g + 2 * (step % 2) + c
+                    for h in range(2):
+                        own = marks[:, :, g + 8 * h, 16 * step + 8 * c:][..., :8]
+                        shifts = 16 * h + 2 * np.arange(8)
+                        words[:, :, lane, step // 2] |= (
+                            own.astype(np.uint32) << shifts).sum(-1).astype(np.uint32)
+        both = [values.reshape(tiles, -1), words.view(np.uint8).reshape(tiles, -1)]
+        return np.concatenate(both, 1).reshape(-1)
+
+
 def lane_order(array):
     """[out, groups] -> a block of 16 rows, its groups, rows g and g + 8."""
     out, groups = array.shape
@@ -113,8 +146,21 @@ def lane_order(array):
 class Linear:
     """One layer with random weights."""
 
+    def sparse_positions(self):
+        """[out, in / 2], two of every four."""
+        pairs = np.array([(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)])
+        chosen = self.suite.random.integers(0, 6, (self.out, self.inputs // 4))
+        return pairs[chosen].reshape(self.out, -1)
+
+    def decompressed(self, values, positions):
+        full = np.zeros((self.out, self.inputs))
+        columns = np.arange(self.inputs // 2) // 2 * 4 + positions
+        np.put_along_axis(full, columns, values, 1)
+        return full
+
     def __init__(self, suite, bits, out, inputs, group=0, signed=False,
-                 zeros=False, scales="f16", bias=False, element="f16"):
+                 zeros=False, scales="f16", bias=False, element="f16",
+                 sparse=False):
         random = suite.random
         self.suite, self.bits, self.out, self.inputs = suite, bits, out, inputs
         self.group = group or inputs
@@ -122,9 +168,14 @@ class Linear:
         self.rounding = 0.0
         self.multiplied = element if bits == 16 else None
         if bits == 16:
-            packed = stored(suite.normal(out, inputs), element)
+            packed = stored(suite.normal(out, inputs // (1 + sparse)), element)
             self.weight = widened(packed)
             self.packed = Matrix(packed, inputs, 0).words16()
+            if sparse:
+                positions = self.sparse_positions()
+                self.weight = self.decompressed(self.weight, positions)
+                self.packed = SparseMatrix(packed, positions, inputs, 0).words(16)
+                element += ", sparse24 = true"
             self.layout = f"element = {element}"
             self.scales = self.zeros = None
             return
@@ -141,9 +192,18 @@ class Linear:
             self.zeros = nibbles if bits == 8 else nibbles[::2] | nibbles[1::2] << 4
         spread = lambda a: np.repeat(a, self.group, 1)[:, :inputs]
         self.weight = (codes - spread(zero)) * spread(widened(self.scales))
+        self.layout = f"element = {'i' if signed else 'ui'}{bits}"
+        if sparse:
+            kept, positions = codes[:, ::2], self.sparse_positions()
+            spread = lambda a: np.repeat(a, self.group // 2, 1)[:, :inputs // 2]
+            values = (kept - spread(zero)) * spread(widened(self.scales))
+            self.weight = self.decompressed(values, positions)
+            self.packed = SparseMatrix((kept - low).astype(np.uint8), positions,
+                                       self.group, -low).words(bits)
+            self.layout += ", sparse24 = true"
+            return
         packed = Matrix((codes - low).astype(np.uint8), self.group, -low)
         self.packed = packed.words4() if bits == 4 else packed.words8()
-        self.layout = f"element = {'i' if signed else 'ui'}{bits}"
 
     def add(self, rows, x_type="f32", result_type="f32", static=False):
         """A kernel on `rows` tokens."""
@@ -271,6 +331,23 @@ def rows():
     return suite
 
 
+def sparse():
+    """2:4 sparse weights: ordered metadata, both selectors, padding."""
+    suite = Suite(24)
+    suite.bounds = {}
+    for group in (32, 64, 128, 0):
+        layer = Linear(suite, 4, 40, 256, group=group, zeros=group != 64,
+                       sparse=True)
+        layer.add(1, "f16", "f16").add(9).add(20, "bf16").add(40, "f16")
+    Linear(suite, 4, 70, 172, signed=True, bias=True, sparse=True).add(3).add(66)
+    Linear(suite, 4, 20, 120, group=40, signed=True, sparse=True).add(5)
+    for element in ("f16", "bf16"):
+        layer = Linear(suite, 16, 33, 200, element=element, bias=True, sparse=True)
+        layer.add(2).add(31, element, element)
+    Linear(suite, 4, 32, 2048, group=128, sparse=True).add(2, "f16")
+    return suite
+
+
 def splits():
     """Few outputs and many inputs: blocks share these."""
     suite = Suite(32)
@@ -300,7 +377,8 @@ def emulate(suite):
 
 def main():
     suite = {"codes4": codes4, "codes8": codes8, "floats": floats,
-             "splits": splits, "rows": rows}[sys.argv[1]]()
+             "splits": splits, "rows": rows,
+             "sparse": sparse}[sys.argv[1]]()
     outputs = emulate(suite)
     failures = 0
     for name, expected, _ in suite.expected:

@@ -3,7 +3,7 @@
 // RUN: quant-compile %s --emit=ptx --target=sm_80 -o - | FileCheck %s --check-prefixes=CHECK,V85 -DCHIP=sm_80
 // RUN: quant-compile %s --emit=ptx --target=sm_86 -o - | FileCheck %s --check-prefixes=CHECK,V85 -DCHIP=sm_86
 // RUN: quant-compile %s --emit=ptx --target=sm_89 -o - | FileCheck %s --check-prefixes=CHECK,V85 -DCHIP=sm_89
-// RUN: quant-compile %s --emit=ptx --target=sm_90a -o - | FileCheck %s --check-prefixes=CHECK,V85 -DCHIP=sm_90a
+// RUN: quant-compile %s --emit=ptx --target=sm_90a -o - | FileCheck %s --check-prefixes=CHECK,V86 -DCHIP=sm_90a
 // RUN: quant-compile %s --emit=ptx --target=sm_100a -o - | FileCheck %s --check-prefixes=CHECK,V86 -DCHIP=sm_100a
 // RUN: quant-compile %s --emit=ptx --target=sm_120a -o - | FileCheck %s --check-prefixes=CHECK,V87 -DCHIP=sm_120a
 // RUN: quant-compile %s --emit=ptx -o - | FileCheck %s --check-prefixes=CHECK,V85 -DCHIP=sm_80

@@ -16,6 +16,8 @@ qmodel.weight @scales_w : tensor<3x2xf16> = dense<1.0> : tensor<3x2xf16>
 qmodel.weight @half_w : tensor<3x32xbf16> = dense<1.0> : tensor<3x32xbf16>
 qmodel.weight @single_w : tensor<3x32xf32> = dense<1.0> : tensor<3x32xf32>
 qmodel.weight @kept_w : tensor<3x16xf16> = dense<1.0> : tensor<3x16xf16>
+qmodel.weight @kept8_w : tensor<3x16xui8> = dense<1> : tensor<3x16xui8>
+qmodel.weight @scales1_w : tensor<3x1xf32> = dense<1.0> : tensor<3x1xf32>
 qmodel.weight @positions_w : tensor<3x16xui2> = dense<[[0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1], [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1], [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1]]> : tensor<3x16xui2>
 
 // CHECK-LABEL: func.func @codes
@@ -83,8 +85,20 @@ func.func @sparse(%x: tensor<?x32xf32>) -> tensor<?x3xf32> {
   %v = qmodel.load @kept_w : tensor<3x16xf16>
   %p = qmodel.load @positions_w : tensor<3x16xui2>
   %w = qmodel.decompress_24 %v, %p : (tensor<3x16xf16>, tensor<3x16xui2>) -> tensor<3x32xf16>
-  // CHECK: layout mma_fragments<element = f16, out = 3, in = 32, group = 32>
-  // REMARKS: 2:4 sparse weight is packed in full: no kernel for tensor cores reads its positions
+  // CHECK: layout mma_fragments<element = f16, out = 3, in = 32, group = 32, sparse24 = true>
   %0 = qmodel.linear "sparse" %x, %w : (tensor<?x32xf32>, tensor<3x32xf16>) -> tensor<?x3xf32>
+  return %0 : tensor<?x3xf32>
+}
+
+// CHECK-LABEL: func.func @sparse_bytes
+func.func @sparse_bytes(%x: tensor<?x32xf32>) -> tensor<?x3xf32> {
+  %c = qmodel.load @kept8_w : tensor<3x16xui8>
+  %s = qmodel.load @scales1_w : tensor<3x1xf32>
+  %v = qmodel.dequantize %c, %s group 0 : (tensor<3x16xui8>, tensor<3x1xf32>) -> tensor<3x16xf32>
+  %p = qmodel.load @positions_w : tensor<3x16xui2>
+  %w = qmodel.decompress_24 %v, %p : (tensor<3x16xf32>, tensor<3x16xui2>) -> tensor<3x32xf32>
+  // CHECK: layout mma_fragments<element = ui8, out = 3, in = 32, group = 32>
+  // REMARKS: 2:4 sparse weight is packed in full: sparse tensor cores take values of 4 or 16 bits
+  %0 = qmodel.linear "sparse_bytes" %x, %w : (tensor<?x32xf32>, tensor<3x32xf32>) -> tensor<?x3xf32>
   return %0 : tensor<?x3xf32>
 }

@@ -66,6 +66,9 @@ public:
   Values indexOf(Value position, llvm::ArrayRef<DimExpr> shape);
   /// Row-major position of `index`.
   Value positionOf(Index index, llvm::ArrayRef<DimExpr> shape);
+  /// `indexOf` for code that will ask for the position of this very index again:
+  /// in operands of the same shape.
+  Values elementIndex(Value position, llvm::ArrayRef<DimExpr> shape);
   /// The elements of an integer tensor that follow from dimensions; null if
   /// they do not.
   const Shape *elements(Value tensor);
@@ -127,6 +130,15 @@ public:
   llvm::DenseMap<Value, std::function<Value(Value row)>> rowMoves;
   /// Makes the read-only global that holds a constant.
   std::function<Value(onnx::ConstantOp)> constantAddress;
+
+private:
+  /// What elementIndex was asked for last.
+  struct Element {
+    Value position;
+    Values index;
+    Shape shape;
+  };
+  std::optional<Element> current;
 };
 
 /// An axis attribute, counted from the end if negative.
