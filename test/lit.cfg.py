@@ -38,7 +38,7 @@ config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = os.path.join(config.nibble_build_root, "test")
 
 # A test that hangs must not hang whoever waits for all of them.
-lit_config.maxIndividualTestTime = 300
+lit_config.maxIndividualTestTime = 600
 
 config.environment["PATH"] = os.pathsep.join(
     [config.nibble_tools, config.llvm_tools, config.environment["PATH"]]
