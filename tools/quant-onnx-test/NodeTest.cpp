@@ -15,9 +15,11 @@
 
 #include "nibble/Compiler/Pipelines.h"
 #include "nibble/Compiler/Session.h"
+#include "nibble/Emulator/Emulator.h"
 #include "nibble/Reference/Interpreter.h"
 #include "nibble/Runtime/Session.h"
 #include "nibble/Support/Dims.h"
+#include "nibble/Target/CudaTarget.h"
 #include "nibble/codegen/CPU/Kernels.h"
 #include "nibble/codegen/Emit/EmitBundle.h"
 #include "nibble/dialects/Onnx/Onnx.h"
@@ -74,8 +76,9 @@ public:
   /// instance because an attribute has a value without an implementation, begin
   /// with the same words everywhere.
   Outcome outcome() const {
-    for (const char *refusal : {"no CPU code for", "has no reference",
-                                "no reference for", "result depends on data"})
+    for (const char *refusal :
+         {"no CPU code for", "no CUDA code for", "has no reference",
+          "no reference for", "result depends on data"})
       if (text.find(refusal) != std::string::npos)
         return unsupported(text);
     return fail(text.empty() ? "failed without an error" : text);
@@ -277,6 +280,18 @@ Outcome runBundle(const std::string &path, const NamedTensors &inputs,
   return compareAll(expected, outputs);
 }
 
+/// Runs GPU kernels in the emulator.
+Outcome runEmulated(ModuleOp module, const NamedTensors &inputs,
+                    ArrayRef<Tensor> expected, FirstError &error) {
+  FailureOr<NamedTensors> results = emulateGpu(module, "main", inputs);
+  if (failed(results))
+    return error.outcome();
+  std::vector<Tensor> outputs;
+  for (auto &[name, tensor] : *results)
+    outputs.push_back(tensor);
+  return compareAll(expected, outputs);
+}
+
 /// Makes the inputs that say shapes, axes or a branch constants, as a user
 /// would with --fix. Takes them out of `inputs` and returns their names.
 FailureOr<std::vector<std::string>> fixShapeInputs(func::FuncOp main,
@@ -303,7 +318,10 @@ Outcome compileAndRun(Loaded &loaded, const DataSet &set,
   Expected<NamedTensors> inputs = nameInputs(loaded.main, set);
   if (!inputs)
     return fail(inputs.status().message());
-  Expected<std::string> pipeline = recipePipeline(Recipe());
+  Recipe recipe;
+  bool isCuda = findCudaTarget(options.target) != nullptr;
+  recipe.family = isCuda ? "cuda" : "cpu";
+  Expected<std::string> pipeline = recipePipeline(recipe);
   if (!pipeline)
     return fail(pipeline.status().message());
   OwningOpRef<ModuleOp> module = loaded.module->clone();
@@ -320,6 +338,8 @@ Outcome compileAndRun(Loaded &loaded, const DataSet &set,
       outcome.verdict = Verdict::Unsupported;
     return outcome;
   }
+  if (isCuda)
+    return runEmulated(*module, *inputs, set.expected, error);
   if (Outcome found = findUnlowered(*module); found.verdict != Verdict::Pass)
     return found;
   EmitOptions emit;

@@ -21,7 +21,7 @@ namespace nibble {
 
 /// How bundles are made.
 struct BundleOptions {
-  std::string target; ///< one of cpuTargets()
+  std::string target; ///< one of cpuTargets(), or of cudaTargets()
   std::string helper; ///< path of nibble-codegen
   std::string path;   ///< where to write them
 };
@@ -38,7 +38,8 @@ Outcome testInterpret(const std::string &folder);
 /// Inputs that say shapes, axes or a branch (onnx::shapeInputs) are constants
 /// of the bundle, because nothing can be compiled without them; `names` are
 /// theirs. Unsupported: no CPU code for an operator or its types, or a result
-/// whose shape depends on data.
+/// whose shape depends on data. For a GPU no bundle is made: the emulator runs
+/// the kernels.
 Outcome testCompile(const std::string &folder, const BundleOptions &options);
 
 } // namespace nibble

@@ -16,6 +16,7 @@
 
 #include "nibble/Compiler/Register.h"
 #include "nibble/Target/CpuTarget.h"
+#include "nibble/Target/CudaTarget.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallString.h"
@@ -233,9 +234,10 @@ void printJson(const std::vector<Result> &results) {
 }
 
 int run(Options options, const char *argv0) {
-  if (!findCpuTarget(options.bundle.target))
-    return fail("expects a target of " + cpuTargetNames() + "; got '" +
-                    options.bundle.target + "'",
+  if (!findCpuTarget(options.bundle.target) &&
+      !findCudaTarget(options.bundle.target))
+    return fail("expects a target of " + cpuTargetNames() + ", " +
+                    cudaTargetNames() + "; got '" + options.bundle.target + "'",
                 2);
   std::string problem;
   if (!llvm::Regex(options.filter).isValid(problem))
@@ -299,7 +301,8 @@ int main(int argc, char **argv) {
   app.add_flag("--decoder-operators", options.decoderOperators,
                "only tests all of whose operators are among those that "
                "decoders use, which are listed below");
-  app.add_option("--target", options.bundle.target, "instruction set")
+  app.add_option("--target", options.bundle.target,
+                 "instruction set, or a GPU (sm_90a, ...), which is emulated")
       ->capture_default_str();
   app.add_option("--timeout", options.seconds,
                  "seconds for each way to run a test")
