@@ -14,6 +14,8 @@
 #include "IntegerTile.h"
 #include "RowTiles.h"
 
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+
 using namespace mlir;
 
 namespace nibble::cpu {
@@ -180,7 +182,7 @@ Values IntegerTile::dot(llvm::ArrayRef<Value> chunks,
   int64_t bytes = count * layout.chunkBytes();
   for (Value ofBlock : chunks)
     for (int64_t line = 0; line < bytes; line += cacheLine)
-      code.prefetch(ofBlock, prefetchBytes + line);
+      prefetch(ofBlock, line);
   // One row alone leaves registers, and nothing else to do in the meantime.
   DotSums growing(dotProduct, sums, pieces.isWide ? 0 : pieces.largestCode,
                   rows == 1 ? 2 : 1);
@@ -217,6 +219,18 @@ Value IntegerTile::factorsOfX(Value prepared, int64_t chunk, int64_t vector) {
   return code.permute(both, order);
 }
 
+/// Asks for what is `prefetchBytes` behind `base` and an offset. Reading 64
+/// bytes at a time keeps so many loads waiting that requests for the first
+/// cache, which occupy the same few buffers, hold them up: the second one then.
+void IntegerTile::prefetch(Value base, int64_t offset) {
+  if (chunksPerVector == 1)
+    return code.prefetch(base, prefetchBytes + offset);
+  Value place =
+      code.address(code.i8(), base, code.index(prefetchBytes + offset));
+  LLVM::Prefetch::create(code.builder, code.location, place, /*rw=*/0,
+                         /*hint=*/2, /*cache=*/1);
+}
+
 /// Scales and zero points are streams of their own beside the codes.
 void IntegerTile::prefetchFactors(Index blocks, Value piece) {
   if (!scalesDiffer())
@@ -224,12 +238,10 @@ void IntegerTile::prefetchFactors(Index blocks, Value piece) {
   Type stored = op.getRowLayout().getScales();
   for (Value block : blocks) {
     Value first = blockGroup(block, piece);
-    code.prefetch(code.address(stored, kernel.pointer(op.getScales()), first),
-                  prefetchBytes);
+    prefetch(code.address(stored, kernel.pointer(op.getScales()), first), 0);
     if (op.getZeros())
-      code.prefetch(
-          code.address(code.i8(), kernel.pointer(op.getZeros()), first),
-          prefetchBytes);
+      prefetch(code.address(code.i8(), kernel.pointer(op.getZeros()), first),
+               0);
   }
 }
 

@@ -94,6 +94,7 @@ private:
              int64_t count, llvm::ArrayRef<Value> sums);
   Values unpack(llvm::ArrayRef<Value> chunk);
   Value factorsOfX(Value prepared, int64_t chunk, int64_t vector);
+  void prefetch(Value base, int64_t offset);
   void prefetchFactors(Index blocks, Value piece);
   void finish(Value block);
 

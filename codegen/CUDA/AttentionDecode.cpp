@@ -20,40 +20,53 @@ namespace nibble::cuda {
 
 namespace {
 
-/// Adds up the splits of a row of the result: a thread for each column.
+/// Adds up the splits of a row of the result that have keys which it sees: a
+/// thread for each column.
 void emitCombination(GpuFunction &function, qmodel::AttentionOp op,
                      const DimExpr &splits, int64_t count) {
+  constexpr int64_t splitKeys = AttentionDecode::splitKeys;
   Kernel &kernel = function.kernel;
   Code &code = kernel.code;
   Threads threads(function, count);
-  AttentionKeys keys(kernel, op, code.index(0));
   int64_t width = dimension(op.getV(), 3);
-  Value row = function.block(), number = kernel.evaluate(splits);
-  Value first = code.mul(row, number);
-  auto load = [&](Value split, Value offset) {
-    Value at = code.mul(code.add(first, split), code.index(width + 2));
-    return code.load(code.f32(), function.workspace, code.add(at, offset));
+  Value row = function.block();
+  Values index = kernel.indexOf(
+      row, llvm::ArrayRef<DimExpr>(kernel.shape(op.getResult())).drop_back());
+  AttentionKeys keys(kernel, op, index[0]);
+  auto [from, to] = keys.range(index[2], code.add(index[2], code.index(1)));
+  auto splitOf = [&](Value key) {
+    return code.divide(key, code.index(splitKeys), /*isUnsigned=*/true);
   };
+  Value first = splitOf(from);
+  // Splits without keys are not written.
+  Value end =
+      code.select(code.compare(Compare::lt, from, to),
+                  splitOf(code.add(to, code.index(splitKeys - 1))), first);
+  Value start = code.mul(row, kernel.evaluate(splits));
   Value lowest = code.real(code.f32(), std::numeric_limits<float>::lowest());
   Value zero = code.zero(code.f32());
-  Value maximum =
-      code.loop(code.index(0), number, 1, {lowest},
-                [&](Value split, llvm::ArrayRef<Value> carried) -> Values {
-                  return {code.maximum(carried[0], load(split, code.index(0)))};
-                })[0];
   threads.stride(code.index(width), [&](Value column) {
-    Values sums = code.loop(
-        code.index(0), number, 1, {zero, zero},
+    Values state = code.loop(
+        first, end, 1, {lowest, zero, zero},
         [&](Value split, llvm::ArrayRef<Value> carried) -> Values {
-          Value weight =
-              keys.weight(code.sub(load(split, code.index(0)), maximum));
-          Value offset = code.add(column, code.index(2));
-          return {code.fma(weight, load(split, code.index(1)), carried[0]),
-                  code.fma(weight, load(split, offset), carried[1])};
+          Value at = code.mul(code.add(start, split), code.index(width + 2));
+          auto load = [&](Value offset) {
+            return code.load(code.f32(), function.workspace,
+                             code.add(at, offset));
+          };
+          Value theirs = load(code.index(0));
+          Value maximum = code.maximum(carried[0], theirs);
+          Value decay = keys.weight(code.sub(carried[0], maximum));
+          Value weight = keys.weight(code.sub(theirs, maximum));
+          auto add = [&](Value sum, Value offset) {
+            return code.fma(weight, load(offset), code.mul(sum, decay));
+          };
+          return {maximum, add(carried[1], code.index(1)),
+                  add(carried[2], code.add(column, code.index(2)))};
         });
     kernel.storeAt(op.getResult(),
                    code.add(code.mul(row, code.index(width)), column),
-                   keys.quotient(sums[1], sums[0]));
+                   keys.quotient(state[2], state[1]));
   });
 }
 

@@ -347,19 +347,22 @@ void QueryBlock::write(Value head, Value column, Value maximum, Value sum,
 }
 
 void QueryBlock::emit() {
-  loadQueries();
   auto [from, to] = keys->range(query, code.add(query, code.index(1)));
-  if (splits) {
-    Value first = code.mul(split, code.index(splitKeys));
-    Value end = code.add(first, code.index(splitKeys));
-    from = code.maximum(from, first);
-    to = code.minimum(to, end);
-  }
-  std::vector<State> states = addKeys(from, to);
-  mergeTeams(states);
-  share(states);
-  threads.barrier();
-  finish();
+  auto add = [&](Value from, Value to) {
+    loadQueries();
+    std::vector<State> states = addKeys(from, to);
+    mergeTeams(states);
+    share(states);
+    threads.barrier();
+    finish();
+  };
+  if (!splits)
+    return add(from, to);
+  Value first = code.mul(split, code.index(splitKeys));
+  from = code.maximum(from, first);
+  to = code.minimum(to, code.add(first, code.index(splitKeys)));
+  // Nobody asks for a split without keys.
+  code.branch(code.compare(Compare::lt, from, to), [&] { add(from, to); });
 }
 
 } // namespace nibble::cuda

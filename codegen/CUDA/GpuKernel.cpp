@@ -136,11 +136,12 @@ LaunchCall GpuKernel::add(llvm::StringRef suffix,
   if (options.hasWorkspace)
     types.push_back(LLVM::LLVMPointerType::get(builder.getContext()));
 
-  std::string name = source.getSymName().str();
+  std::string base = source.getSymName().str();
   if (!suffix.empty())
-    name += "_" + suffix.str();
+    base += "_" + suffix.str();
+  std::string name = base;
   for (unsigned i = 2; module.lookupSymbol(name); ++i)
-    name = (source.getSymName() + "_" + suffix + std::to_string(i)).str();
+    name = base + "_" + std::to_string(i);
   auto function = gpu::GPUFuncOp::create(builder, source.getLoc(), name,
                                          builder.getFunctionType(types, {}));
   function->setAttr(gpu::GPUDialect::getKernelFuncAttrName(),

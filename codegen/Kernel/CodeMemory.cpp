@@ -53,9 +53,7 @@ void Code::prefetch(Value base, int64_t bytes) {
   // Not `address`: the place need not be inside of anything.
   Value place = LLVM::GEPOp::create(builder, location, pointer(), i8(), base,
                                     ValueRange(index(bytes)));
-  // Not into the first cache: such requests occupy the few buffers that loads
-  // wait in, and what is far ahead would be gone before it is read.
-  LLVM::Prefetch::create(builder, location, place, /*rw=*/0, /*hint=*/2,
+  LLVM::Prefetch::create(builder, location, place, /*rw=*/0, /*hint=*/3,
                          /*cache=*/1);
 }
 

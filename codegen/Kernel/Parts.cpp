@@ -112,7 +112,8 @@ Value Part::elementwise() const {
 }
 
 Operation *Part::driver() const {
-  return *llvm::find_if(ops, [&](Operation *op) { return hasTasks(op); });
+  auto found = llvm::find_if(ops, [&](Operation *op) { return hasTasks(op); });
+  return found == ops.end() ? nullptr : *found;
 }
 
 /// Whether an op of the part reads a result of `op`.

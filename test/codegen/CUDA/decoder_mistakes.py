@@ -30,8 +30,8 @@ MISTAKES = {
         replaced("(%c128_i64_?\\w* = arith.constant) 128", r"\1 129", 2), WRONG),
     ("split", "rows of the workspace on top of each other"): (
         replaced("(%c18_i64_?\\w* = arith.constant) 18", r"\1 17"), "race: writes"),
-    ("combine", "a split less"): (
-        replaced("(%c2_i64 = arith.constant) 2", r"\1 1", 1), WRONG),
+    ("combine", "without the last split"): (
+        replaced("(%c127_i64\\w* = arith.constant) 127", r"\1 0"), WRONG),
     ("tiles", "no barrier in front of the next tile"): (
         without("gpu.barrier", 0), "race: writes"),
     ("tiles", "no barrier behind a tile"): (

@@ -32,6 +32,16 @@ qkernel.kernel @topk scalars [] args [["8", "5"]] {
   qkernel.yield %0#0, %0#1 : tensor<8x2xf32>, tensor<8x2xi64>
 }
 
+// Elements of less than a byte: a thread for 64 bytes of them.
+
+// CHECK-LABEL: qkernel.kernel @nibbles
+// CHECK-SAME: grid = ["floordiv(floordiv(d0 + 127, 128) + 255, 256)", "1", "1"]
+qkernel.kernel @nibbles scalars ["d0"] args [["d0"]] {
+^bb0(%a: tensor<?xf32>):
+  %0 = onnx.node "Cast"(%a) attributes {to = 22 : i64} {version = 21 : i64} : (tensor<?xf32>) -> tensor<?xi4>
+  qkernel.yield %0 : tensor<?xi4>
+}
+
 // Constants lie in the module of kernels.
 
 // CHECK-LABEL: qkernel.kernel @table
@@ -48,5 +58,6 @@ qkernel.kernel @table scalars [] args [["4"]] {
 // CHECK: gpu.func @split(
 // CHECK: gpu.func @split_2(
 // CHECK: gpu.func @topk(
+// CHECK: gpu.func @nibbles(
 // CHECK: gpu.func @table(
 // CHECK: llvm.mlir.addressof @table_constant0
