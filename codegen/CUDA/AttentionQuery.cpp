@@ -151,7 +151,7 @@ Value QueryBlock::scoreOf(int64_t head, llvm::ArrayRef<Value> row, Value key,
 }
 
 /// Takes some keys into the state of a head.
-void QueryBlock::addScores(State &state, llvm::ArrayRef<Value> scores,
+void QueryBlock::addScores(QueryState &state, llvm::ArrayRef<Value> scores,
                            llvm::ArrayRef<Values> values) {
   Value maximum = state.maximum;
   for (Value score : scores)
@@ -183,7 +183,7 @@ Values QueryBlock::loadRow(Value tensor, Value row, int64_t turns,
 }
 
 /// What the keys [from, to) add up to, in the lanes of each team.
-std::vector<State> QueryBlock::addKeys(Value from, Value to) {
+std::vector<QueryState> QueryBlock::addKeys(Value from, Value to) {
   int64_t columns = division.valueTurns * division.piece;
   Values start;
   for (int64_t head = 0; head < division.heads; ++head) {
@@ -191,7 +191,7 @@ std::vector<State> QueryBlock::addKeys(Value from, Value to) {
     start.append(columns, number(0));
   }
   auto unpack = [&](llvm::ArrayRef<Value> carried) {
-    std::vector<State> states;
+    std::vector<QueryState> states;
     for (int64_t head = 0; head < division.heads; ++head) {
       auto of = carried.slice(head * (columns + 2), columns + 2);
       states.push_back({of[0], of[1], llvm::to_vector(of.drop_front(2))});
@@ -226,7 +226,7 @@ std::vector<State> QueryBlock::addKeys(Value from, Value to) {
           row = widened(row);
         for (Values &row : v)
           row = widened(row);
-        std::vector<State> states = unpack(carried);
+        std::vector<QueryState> states = unpack(carried);
         Values next;
         for (auto [head, state] : llvm::enumerate(states)) {
           Values scores;
@@ -247,10 +247,10 @@ std::vector<State> QueryBlock::addKeys(Value from, Value to) {
 //===----------------------------------------------------------------------===//
 
 /// Adds up what the teams of a warp have, for all of them.
-void QueryBlock::mergeTeams(std::vector<State> &states) {
+void QueryBlock::mergeTeams(std::vector<QueryState> &states) {
   for (int64_t distance = division.lanes; distance < Threads::warpSize;
        distance *= 2)
-    for (State &state : states) {
+    for (QueryState &state : states) {
       auto other = [&](Value value) {
         return function.shuffleXor(value, static_cast<int32_t>(distance));
       };
@@ -269,7 +269,7 @@ void QueryBlock::mergeTeams(std::vector<State> &states) {
 }
 
 /// Writes the states of the first team of each warp to shared memory.
-void QueryBlock::share(llvm::ArrayRef<State> states) {
+void QueryBlock::share(llvm::ArrayRef<QueryState> states) {
   Value isFirst = code.compare(Compare::eq, team, code.index(0));
   code.branch(isFirst, [&] {
     for (auto [head, state] : llvm::enumerate(states)) {
@@ -350,7 +350,7 @@ void QueryBlock::emit() {
   auto [from, to] = keys->range(query, code.add(query, code.index(1)));
   auto add = [&](Value from, Value to) {
     loadQueries();
-    std::vector<State> states = addKeys(from, to);
+    std::vector<QueryState> states = addKeys(from, to);
     mergeTeams(states);
     share(states);
     threads.barrier();

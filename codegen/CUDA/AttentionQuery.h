@@ -39,14 +39,13 @@ struct QueryDivision {
 };
 
 /// Running maximum, sum and part of the result of one head, in one lane.
-struct State {
+struct QueryState {
   Value maximum, sum;
   Values result;
 };
 
-/// The number of a block is that of a query, within one of its part of the
-/// heads that read the same keys, then of the head of keys, then of the
-/// sequence.
+/// What a block does. Blocks are numbered by sequence, head of keys, part of
+/// the heads that read these, and query, the last one fastest.
 class QueryBlock {
 public:
   /// `splits`: into how many blocks the keys of a query are divided, the y of a
@@ -60,13 +59,13 @@ private:
   Value loadPiece(Value tensor, Value row, Value piece);
   Values loadRow(Value tensor, Value row, int64_t turns, int64_t pieces);
   Values widened(llvm::ArrayRef<Value> pieces);
-  std::vector<State> addKeys(Value from, Value to);
-  void addScores(State &state, llvm::ArrayRef<Value> scores,
+  std::vector<QueryState> addKeys(Value from, Value to);
+  void addScores(QueryState &state, llvm::ArrayRef<Value> scores,
                  llvm::ArrayRef<Values> values);
   Value scoreOf(int64_t head, llvm::ArrayRef<Value> row, Value key,
                 Value isInside);
-  void mergeTeams(std::vector<State> &states);
-  void share(llvm::ArrayRef<State> states);
+  void mergeTeams(std::vector<QueryState> &states);
+  void share(llvm::ArrayRef<QueryState> states);
   void finish();
   void write(Value head, Value column, Value maximum, Value sum, Value result);
 

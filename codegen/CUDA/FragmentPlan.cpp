@@ -32,9 +32,10 @@ FragmentPlan FragmentPlan::of(const FragmentLayout &layout, int64_t tokens,
   plan.scalesWeights =
       mayScaleWeights && layout.groups() > 1 && tokens >= layout.group / 2;
   // Sums of 64 tokens for 32 outputs, and those of a group beside them, would
-  // take all registers.
+  // take all registers. Of sparse products x takes more.
   bool scalesSums = layout.groups() > 1 && !plan.scalesWeights;
-  plan.warpBlocks = scalesSums && tokens == mostTokens ? 1 : mostWarpBlocks;
+  bool isNarrow = scalesSums && tokens >= (layout.sparse24 ? 32 : mostTokens);
+  plan.warpBlocks = isNarrow ? 1 : mostWarpBlocks;
   int64_t tiles = layout.tiles();
 
   // Eight warps. The more tokens, the more outputs must share what is read of
@@ -67,7 +68,10 @@ FragmentPlan FragmentPlan::of(const FragmentLayout &layout, int64_t tokens,
   plan.splitTiles = ceilDivide(ceilDivide(tiles, splits), plan.phaseTiles()) *
                     plan.phaseTiles();
   plan.splits = ceilDivide(tiles, plan.splitTiles);
-  plan.blocksPerSm = tokens == 8 && layout.group >= 128 ? 2 : 1;
+  bool hasGroupZeros =
+      layout.groups() > 1 && layout.element.kind == ElementType::Kind::Unsigned;
+  plan.blocksPerSm =
+      tokens == 8 && layout.group >= 128 && !hasGroupZeros ? 2 : 1;
   return plan;
 }
 

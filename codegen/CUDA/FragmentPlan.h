@@ -33,7 +33,7 @@ struct FragmentPlan {
   int64_t splits;     ///< blocks that share the inputs of an output
   int64_t splitTiles; ///< tiles of such a block, a multiple of phaseTiles
   /// Blocks that an SM holds: two hide each other's waits, but have only 128
-  /// registers for a thread, which is enough for few tokens and scales.
+  /// registers for a thread, enough for few tokens, scales and no zero points.
   int64_t blocksPerSm;
   /// Whether weights are scaled before they are multiplied, not sums behind.
   bool scalesWeights;

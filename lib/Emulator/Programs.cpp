@@ -29,6 +29,9 @@ using namespace nibble::emulator;
 
 namespace {
 
+/// Bytes that the emulator gives a step.
+constexpr int64_t mostWorkspace = int64_t(1) << 34;
+
 class Programs {
 public:
   explicit Programs(ModuleOp module) : module(module), machine(module) {}
@@ -44,6 +47,8 @@ private:
                               const DimValues &scalars, Operation *kernel);
   LogicalResult call(const qkernel::LaunchCall &call, qkernel::KernelOp kernel,
                      const DimValues &scalars, ArrayRef<Word> arguments);
+  SmallVector<Buffer *> place(qkernel::KernelOp kernel,
+                              ArrayRef<std::span<std::byte>> buffers);
   LogicalResult checkWritten(Operation *step, qkernel::KernelOp kernel,
                              unsigned result, Buffer &buffer);
 
@@ -137,23 +142,9 @@ LogicalResult Programs::checkWritten(Operation *step, qkernel::KernelOp kernel,
   return success();
 }
 
-LogicalResult Programs::run(Operation *step, qkernel::KernelOp kernel,
-                            const DimValues &scalars,
-                            ArrayRef<std::span<std::byte>> buffers) {
-  const qkernel::LaunchTable *table = launchesOf(kernel);
-  if (!table)
-    return failure();
-  FailureOr<int64_t> value = evaluate(table->over, scalars, kernel);
-  if (failed(value))
-    return failure();
-  const qkernel::Launch &launch =
-      *llvm::find_if(table->launches, [&](const qkernel::Launch &each) {
-        return !each.upTo || *value <= *each.upTo;
-      });
-  FailureOr<int64_t> workspace = evaluate(launch.workspace, scalars, kernel);
-  if (failed(workspace))
-    return failure();
-
+/// Copies of the buffers in memory of the device.
+SmallVector<Buffer *> Programs::place(qkernel::KernelOp kernel,
+                                      ArrayRef<std::span<std::byte>> buffers) {
   unsigned operands = kernel.getBody().front().getNumArguments();
   SmallVector<Buffer *> placed;
   for (auto [i, bytes] : llvm::enumerate(buffers)) {
@@ -178,6 +169,32 @@ LogicalResult Programs::run(Operation *step, qkernel::KernelOp kernel,
       std::memcpy(buffer.bytes.data(), bytes.data(), bytes.size());
     placed.push_back(&buffer);
   }
+  return placed;
+}
+
+LogicalResult Programs::run(Operation *step, qkernel::KernelOp kernel,
+                            const DimValues &scalars,
+                            ArrayRef<std::span<std::byte>> buffers) {
+  const qkernel::LaunchTable *table = launchesOf(kernel);
+  if (!table)
+    return failure();
+  FailureOr<int64_t> value = evaluate(table->over, scalars, kernel);
+  if (failed(value))
+    return failure();
+  const qkernel::Launch &launch =
+      *llvm::find_if(table->launches, [&](const qkernel::Launch &each) {
+        return !each.upTo || *value <= *each.upTo;
+      });
+  FailureOr<int64_t> workspace = evaluate(launch.workspace, scalars, kernel);
+  if (failed(workspace))
+    return failure();
+  if (*workspace < 0 || *workspace > mostWorkspace)
+    return kernel.emitOpError()
+           << "expects a workspace of 0 to " << mostWorkspace << " bytes, got "
+           << *workspace;
+
+  unsigned operands = kernel.getBody().front().getNumArguments();
+  SmallVector<Buffer *> placed = place(kernel, buffers);
   Buffer &scratch = machine.memory.allocate(
       "workspace of " + kernel.getSymName().str(), *workspace, deviceAlignment);
   SmallVector<Word> arguments;

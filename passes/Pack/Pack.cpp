@@ -128,9 +128,11 @@ private:
     FailureOr<std::optional<QuantizedInput>> input = quantizedInput(linear);
     if (failed(input))
       return failure();
-    FailureOr<PackedSymbols> symbols = linearSymbols(
-        linear, layerTable->keepsPositions(
-                    linear, positionsRefusal(linear, input->has_value())));
+    FailureOr<PackedSymbols> symbols =
+        linearSymbols(linear,
+                      layerTable->keepsPositions(
+                          linear, positionsRefusal(linear, input->has_value())),
+                      input->has_value());
     FailureOr<Value> bias = floatBias(linear);
     if (failed(symbols) || failed(bias))
       return failure();
@@ -171,8 +173,6 @@ private:
                     "computes in float32: " + why.str());
       return std::optional<QuantizedInput>();
     };
-    if (family == PackFamily::Cuda)
-      return refuse("no kernel for tensor cores multiplies its codes");
     int64_t in = codes.getShape().back(), group = dequantize.getGroup();
     QuantizedInput input = {dequantize.getCodes(), dequantize.getScales(),
                             dequantize.getZeros(),
@@ -214,8 +214,9 @@ private:
     return loadOf(builder, linear.getLoc(), *weight);
   }
 
-  FailureOr<PackedSymbols> linearSymbols(LinearOp linear, bool isSparse) {
-    bool isFragments = takesFragments(linear);
+  FailureOr<PackedSymbols> linearSymbols(LinearOp linear, bool isSparse,
+                                         bool hasCodesOfX) {
+    bool isFragments = takesFragments(linear, hasCodesOfX);
     Attribute key = constantKey(linear.getWeight());
     if (key)
       key = ArrayAttr::get(&getContext(),
@@ -232,7 +233,8 @@ private:
     return symbols;
   }
 
-  /// Why no kernel reads the positions of a 2:4 sparse weight; empty if one does.
+  /// Why no kernel reads the positions of a 2:4 sparse weight; empty if one
+  /// does.
   StringRef positionsRefusal(LinearOp linear, bool hasCodesOfX) {
     if (hasCodesOfX)
       return "no kernel multiplies its codes with codes of x";
@@ -252,8 +254,9 @@ private:
 
   /// Whether tensor cores multiply this weight as it is; else a remark says why
   /// they do not.
-  bool takesFragments(LinearOp linear) {
-    if (family != PackFamily::Cuda)
+  bool takesFragments(LinearOp linear, bool hasCodesOfX) {
+    // Codes times codes have a kernel for the layout of processors.
+    if (family != PackFamily::Cuda || hasCodesOfX)
       return false;
     Value weight = linear.getWeight();
     if (auto sparse = weight.getDefiningOp<Decompress24Op>();

@@ -159,3 +159,17 @@ module {
     qkernel.step @k [#qkernel.buffer<arena, bytes = "128">, #qkernel.buffer<arena, offset = 128, bytes = "128">] scalars ["32"] after -1
   }
 }
+
+// -----
+
+module {
+  // expected-error @below {{expects a workspace of 0 to 17179869184 bytes, got -32}}
+  qkernel.kernel @k scalars ["d0"] args [["d0"]] attributes {qkernel.launches = [
+      {calls = [], workspace = "0 - d0"}]} {
+  ^bb0(%a: tensor<?xf32>):
+    qkernel.yield %a : tensor<?xf32>
+  }
+  qkernel.program @main inputs [] outputs [] arena 256 checks [] {
+    qkernel.step @k [#qkernel.buffer<arena, bytes = "128">, #qkernel.buffer<arena, offset = 128, bytes = "128">] scalars ["32"] after -1
+  }
+}

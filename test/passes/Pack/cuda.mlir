@@ -73,8 +73,7 @@ func.func @codes_of_x(%q: tensor<?x32xi8>, %qs: tensor<?x1xf32>) -> tensor<?x3xf
   %c = qmodel.load @codes_w : tensor<3x32xui4>
   %s = qmodel.load @scales_w : tensor<3x2xf16>
   %w = qmodel.dequantize %c, %s group 16 : (tensor<3x32xui4>, tensor<3x2xf16>) -> tensor<3x32xf32>
-  // CHECK: qkernel.packed_linear {{.*}} layout mma_fragments<element = ui4,
-  // REMARKS: no kernel for tensor cores multiplies its codes
+  // CHECK: qkernel.packed_integer_linear {{.*}} layout <element = ui4,
   %x = qmodel.dequantize %q, %qs group 0 : (tensor<?x32xi8>, tensor<?x1xf32>) -> tensor<?x32xf32>
   %0 = qmodel.linear "codes_of_x" %x, %w : (tensor<?x32xf32>, tensor<3x32xf32>) -> tensor<?x3xf32>
   return %0 : tensor<?x3xf32>

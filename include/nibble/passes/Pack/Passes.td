@@ -35,8 +35,8 @@ def Pack : Pass<"qkernel-pack", "::mlir::ModuleOp"> {
     With `family=cuda`, linear weights become `#qkernel.mma_fragments` for tensor
     cores: codes, in 4 bits or 8 if they have fewer, and floats of 16 bits. What
     tensor cores would have to round stays `#qkernel.row_interleaved`: weights of
-    32 bits. 2:4 sparse weights of other than 4 or 16 bits are filled up; of an x
-    in codes the values are multiplied.
+    32 bits, and those of layers whose x is in codes. 2:4 sparse weights of other
+    than 4 or 16 bits are filled up.
 
     What each layer was (id, kind, scheme, bits) moves to the module attribute
     `qkernel.layers`, since ids end here.
