@@ -22,6 +22,9 @@ namespace nibble::cpu {
 
 /// Inputs whose products are written out one after the other.
 static constexpr int64_t unrolledInputs = 32;
+/// The shortest pieces for which reading two chunks at a time is worth the
+/// addition of their sums at the end.
+static constexpr int64_t shortestPaired = 64;
 
 /// Adds `count` pieces to the sums of the blocks [from, to).
 void IntegerTile::accumulate(Value from, Value to, Value firstPiece,
@@ -97,8 +100,8 @@ Values IntegerTile::initialSums(Index blocks, Value piece, Value slot) {
 /// Codes of 8 bits need so few instructions that nothing is gained.
 bool IntegerTile::takesChunkPairs() const {
   int64_t pair = 2 * pieces.chunkInputs;
-  return rows == 1 && code.cpu->vectorBytes >= 64 && !pieces.isWide &&
-         layout.element.bits == 4 && pieces.isAligned &&
+  return rows == 1 && code.cpu->vectorBytes >= 64 && layout.element.bits == 4 &&
+         pieces.isAligned && pieces.inputs >= shortestPaired &&
          pieces.inputs % pair == 0 && pieces.lastInputs % pair == 0;
 }
 

@@ -15,8 +15,10 @@
 namespace nibble::cuda {
 
 /// Writes what a thread of a packed_linear with fragments does, as one plan
-/// divides the work. Blocks: x along outputs, y along inputs (splits), z along
-/// tokens.
+/// divides the work: FragmentTiles.cpp what it loads of the weight,
+/// FragmentTokens.cpp of x, FragmentProducts.cpp what it multiplies,
+/// FragmentResults.cpp what it stores. Blocks: x along outputs, y along inputs
+/// (splits), z along tokens.
 class FragmentLinear {
 public:
   FragmentLinear(GpuFunction &function, qkernel::PackedLinearOp op,
@@ -89,6 +91,11 @@ private:
   Sums combineWarps(Sums sums);
   void finish(const Sums &sums);
 
+  /// Where `condition` holds, what `body` yields; else zeros of these types.
+  Values valuesIf(Value condition, llvm::ArrayRef<Type> types,
+                  llvm::function_ref<Values()> body);
+  Value element(Value vector, int64_t i);
+  Value fromElements(Type type, mlir::ValueRange elements);
   Value index(Value i64); ///< as index
   Value constant(int64_t value) { return code.index(value); }
   int64_t tileInputs() const {
