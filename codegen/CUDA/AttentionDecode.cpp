@@ -99,11 +99,14 @@ Launch AttentionDecode::split() {
   DimExpr count = (gpu.shape(op.getK())[2] + DimExpr(splitKeys - 1))
                       .floorDiv(DimExpr(splitKeys));
   DimExpr rows = gpu.rows(op.getResult());
-  LaunchCall parts = gpu.add(
-      "split", {.threads = QueryDivision(op).threads(), .hasWorkspace = true},
-      [&](GpuFunction &function) {
-        QueryBlock(function, op, &count, splitKeys).emit();
-      });
+  LaunchCall parts =
+      gpu.add("split",
+              {.threads = QueryDivision(op).threads(),
+               .hasWorkspace = true,
+               .blocksPerSm = 1},
+              [&](GpuFunction &function) {
+                QueryBlock(function, op, &count, splitKeys).emit();
+              });
   parts.grid.x = blocksOf(gpu, op);
   parts.grid.y = count;
   constexpr int64_t threads = 64;
