@@ -22,9 +22,6 @@ namespace nibble::cpu {
 
 /// Inputs whose products are written out one after the other.
 static constexpr int64_t unrolledInputs = 32;
-/// The shortest pieces for which reading two chunks at a time is worth the
-/// addition of their sums at the end.
-static constexpr int64_t shortestPaired = 64;
 
 /// Adds `count` pieces to the sums of the blocks [from, to).
 void IntegerTile::accumulate(Value from, Value to, Value firstPiece,
@@ -101,8 +98,8 @@ Values IntegerTile::initialSums(Index blocks, Value piece, Value slot) {
 bool IntegerTile::takesChunkPairs() const {
   int64_t pair = 2 * pieces.chunkInputs;
   return rows == 1 && code.cpu->vectorBytes >= 64 && layout.element.bits == 4 &&
-         pieces.isAligned && pieces.inputs >= shortestPaired &&
-         pieces.inputs % pair == 0 && pieces.lastInputs % pair == 0;
+         pieces.isAligned && pieces.inputs % pair == 0 &&
+         pieces.lastInputs % pair == 0;
 }
 
 /// Sums as `dot` takes them: those so far count among the even chunks.
@@ -234,9 +231,10 @@ void IntegerTile::prefetch(Value base, int64_t offset) {
                          /*hint=*/2, /*cache=*/1);
 }
 
-/// Scales and zero points are streams of their own beside the codes.
+/// Scales and zero points are streams of their own beside the codes. Several
+/// rows have enough to do while those arrive.
 void IntegerTile::prefetchFactors(Index blocks, Value piece) {
-  if (!scalesDiffer())
+  if (!scalesDiffer() || rows > 1)
     return;
   Type stored = op.getRowLayout().getScales();
   for (Value block : blocks) {
