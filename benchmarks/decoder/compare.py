@@ -67,7 +67,7 @@ def measured(command, **options):
 
 def warm(path):
     """Brings a file into the page cache, with which loading is measured: anew,
-    because parts that are read again lie in smaller pages."""
+    because parts that are read again lie in smaller pages. For both sides alike."""
     with open(path, "rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
@@ -151,6 +151,7 @@ class Comparison:
         return json.loads(output) | {"peak_bytes": peak}
 
     def theirs(self, kind, threads, prompt, decode):
+        warm(self.gguf(kind))
         command = [self.peer / "llama-bench", "-m", self.gguf(kind), "-t", threads]
         command += ["-p", prompt, "-n", decode, "-r", 1, "-o", "jsonl"]
         output, _, peak = measured(command)
